@@ -1,0 +1,2 @@
+//! ulvm.
+fn main() {}

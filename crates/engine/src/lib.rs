@@ -1,0 +1,1 @@
+//! ulvm I/O engine.

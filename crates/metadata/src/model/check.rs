@@ -1,0 +1,144 @@
+//! What must hold of every VG that ulvm writes, and of every VG it edits.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use super::arena::LvKey;
+use super::segment::{Area, SegmentKind};
+use super::usage::Usage;
+use super::vg::Vg;
+use crate::name::check_name;
+
+/// A broken invariant; names the object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken(pub String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Checks everything; the first broken invariant is returned.
+///
+/// 1. Names are well-formed and unique, identifiers unique.
+/// 2. The extent size is not 0; each LV's segments are consecutive from 0 and not empty.
+/// 3. Every area lies inside its PV or sub-LV, references lead to live entries.
+/// 4. No physical extent is used twice.
+/// 5. A striped segment's length is a multiple of its stripes; several stripes have a stripe size
+///    that is not larger than an extent.
+/// 6. `max_lv` and `max_pv` are kept.
+pub fn check(vg: &Vg) -> Result<(), Broken> {
+    check_name(&vg.name).map_err(|e| Broken(format!("VG {}: {e}", vg.name)))?;
+    if vg.extent_size.is_zero() {
+        return Err(Broken(format!("VG {}: extent size is 0", vg.name)));
+    }
+    let mut ids = HashSet::new();
+    for pv in vg.pvs.values() {
+        if !ids.insert(pv.id) {
+            return Err(Broken(format!("VG {}: PV {} occurs twice", vg.name, pv.id)));
+        }
+    }
+    let mut names = HashSet::with_capacity(vg.lvs.len());
+    let mut lv_ids = HashSet::with_capacity(vg.lvs.len());
+    for (key, lv) in vg.lvs.iter() {
+        check_name(&lv.name).map_err(|e| Broken(format!("LV {}/{}: {e}", vg.name, lv.name)))?;
+        if !names.insert(lv.name.as_str()) {
+            return Err(Broken(format!("LV {}/{} occurs twice", vg.name, lv.name)));
+        }
+        if !lv_ids.insert(lv.id) {
+            return Err(Broken(format!(
+                "LV {}/{}: id {} occurs twice",
+                vg.name, lv.name, lv.id
+            )));
+        }
+        check_lv(vg, key).map_err(|what| Broken(format!("LV {}/{}: {what}", vg.name, lv.name)))?;
+    }
+    if vg.max_pv != 0 && vg.pvs.len() > vg.max_pv as usize {
+        return Err(Broken(format!(
+            "VG {}: more than {} PVs",
+            vg.name, vg.max_pv
+        )));
+    }
+    check_overlap(vg)
+}
+
+fn check_lv(vg: &Vg, key: LvKey) -> Result<(), String> {
+    let lv = &vg.lvs[key];
+    let mut at = 0u32;
+    for (n, segment) in lv.segments.iter().enumerate() {
+        let n = n + 1;
+        if segment.start.0 != at {
+            return Err(format!(
+                "segment{n} starts at extent {}, not {at}",
+                segment.start
+            ));
+        }
+        if segment.len.is_zero() {
+            return Err(format!("segment{n} is empty"));
+        }
+        at = at
+            .checked_add(segment.len.0)
+            .ok_or(format!("segment{n} is too long"))?;
+        if let SegmentKind::Striped {
+            stripe_size,
+            stripes,
+        } = &segment.kind
+        {
+            let count = u32::try_from(stripes.len()).unwrap_or(0);
+            if count == 0 || segment.len.0 % count != 0 {
+                return Err(format!(
+                    "segment{n}: {} extents over {count} stripes",
+                    segment.len
+                ));
+            }
+            if count > 1 && (stripe_size.is_zero() || *stripe_size > vg.extent_size) {
+                return Err(format!("segment{n}: stripe size is {stripe_size} sectors"));
+            }
+        }
+        for (area, len) in segment.areas() {
+            check_area(vg, key, area, len.0).map_err(|what| format!("segment{n}: {what}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_area(vg: &Vg, owner: LvKey, area: Area, len: u32) -> Result<(), String> {
+    let (extent, limit, name) = match area {
+        Area::Pv { pv, extent } => {
+            let pv = vg.pvs.get(pv).ok_or("area on a PV that is gone")?;
+            (extent, pv.pe_count, pv.id.to_string())
+        }
+        Area::Lv { lv, extent } => {
+            if lv == owner {
+                return Err("the LV is mapped to itself".into());
+            }
+            let lv = vg.lvs.get(lv).ok_or("area on an LV that is gone")?;
+            (extent, lv.extents(), lv.name.clone())
+        }
+    };
+    match extent.0.checked_add(len) {
+        Some(end) if end <= limit.0 => Ok(()),
+        _ => Err(format!(
+            "extents {extent}+{len} are beyond the {limit} of {name}"
+        )),
+    }
+}
+
+fn check_overlap(vg: &Vg) -> Result<(), Broken> {
+    let usage = Usage::of(vg);
+    for (key, pv) in vg.pvs.iter() {
+        for pair in usage.on(key).windows(2) {
+            let end = u64::from(pair[0].start.0) + u64::from(pair[0].len.0);
+            if end > u64::from(pair[1].start.0) {
+                return Err(Broken(format!(
+                    "VG {}: extent {} of PV {} is used by {} and {}",
+                    vg.name, pair[1].start, pv.id, vg.lvs[pair[0].lv].name, vg.lvs[pair[1].lv].name
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! ulvm host layer.

@@ -4,10 +4,12 @@
 //! identifiers as [`uuid::IdSource`], time and host name as values. See `docs/architecture.md`.
 #![forbid(unsafe_code)]
 
+pub mod alloc;
 pub mod disk;
 pub mod model;
 pub mod name;
 pub mod notice;
+pub mod ops;
 pub mod tree;
 pub mod units;
 pub mod uuid;

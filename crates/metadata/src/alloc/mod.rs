@@ -1,0 +1,1 @@
+//! Choice of physical extents: free-area maps and allocation policies.

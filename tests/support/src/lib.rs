@@ -1,0 +1,16 @@
+//! What the end-to-end suites share.
+//!
+//! A suite is a binary with its own `main` (`harness = false`): it collects cases in a
+//! [`suite::Suite`], each with what it [needs](needs::Need), and runs them. A case whose needs are
+//! not met here is reported as ignored with `not run: WHY`, never as passed; with
+//! `ULVM_REQUIRE_ALL=1` it fails instead.
+
+pub mod content;
+pub mod disk_text;
+pub mod loopdev;
+pub mod lvm;
+pub mod needs;
+pub mod process;
+pub mod rng;
+pub mod suite;
+pub mod vectors;

@@ -13,24 +13,53 @@ struct Rule {
 }
 
 const RULES: &[Rule] = &[
-    Rule { folder: "crates/metadata", words: &["ulvm_engine", "ulvm_cli", "ulvm::"] },
-    Rule { folder: "crates/engine", words: &["ulvm_metadata", "ulvm_cli", "ulvm::"] },
-    Rule { folder: "src", words: &["ulvm_cli", "clap::"] },
+    Rule {
+        folder: "crates/metadata",
+        words: &["ulvm_engine", "ulvm_cli", "ulvm::"],
+    },
+    Rule {
+        folder: "crates/engine",
+        words: &["ulvm_metadata", "ulvm_cli", "ulvm::"],
+    },
+    Rule {
+        folder: "src",
+        words: &["ulvm_cli", "clap::"],
+    },
     Rule {
         folder: "crates/metadata/src/model",
-        words: &["crate::ondisk", "crate::text", "super::ondisk", "super::text"],
+        words: &[
+            "crate::ondisk",
+            "crate::text",
+            "super::ondisk",
+            "super::text",
+        ],
     },
     Rule {
         folder: "crates/engine/src/target",
-        words: &["crate::backend", "crate::export", "crate::sys", "super::backend", "super::export"],
+        words: &[
+            "crate::backend",
+            "crate::export",
+            "crate::sys",
+            "super::backend",
+            "super::export",
+        ],
     },
-    Rule { folder: "src/activate/plan.rs", words: &["std::fs", "std::process", "rustix::", "libc::"] },
+    Rule {
+        folder: "src/activate/plan.rs",
+        words: &["std::fs", "std::process", "rustix::", "libc::"],
+    },
 ];
 
 /// A crate's manifest may not name these packages.
 const MANIFESTS: &[(&str, &[&str])] = &[
-    ("crates/metadata/Cargo.toml", &["ulvm", "ulvm-engine", "ulvm-cli", "libc", "rustix"]),
-    ("crates/engine/Cargo.toml", &["ulvm", "ulvm-metadata", "ulvm-cli"]),
+    (
+        "crates/metadata/Cargo.toml",
+        &["ulvm", "ulvm-engine", "ulvm-cli", "libc", "rustix"],
+    ),
+    (
+        "crates/engine/Cargo.toml",
+        &["ulvm", "ulvm-metadata", "ulvm-cli"],
+    ),
     ("Cargo.toml", &["ulvm-cli", "clap"]),
 ];
 
@@ -44,7 +73,11 @@ fn sources(at: &Path, found: &mut Vec<PathBuf>) {
         return;
     }
     let mut entries: Vec<PathBuf> = std::fs::read_dir(at)
-        .map(|list| list.filter_map(Result::ok).map(|entry| entry.path()).collect())
+        .map(|list| {
+            list.filter_map(Result::ok)
+                .map(|entry| entry.path())
+                .collect()
+        })
         .unwrap_or_default();
     entries.sort();
     for path in entries {
@@ -59,7 +92,8 @@ fn check_rule(rule: &Rule) -> Result<(), String> {
     sources(&root().join(rule.folder), &mut files);
     let mut wrong = Vec::new();
     for file in &files {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
         for (number, line) in text.lines().enumerate() {
             let code = line.split("//").next().unwrap_or("");
             for word in rule.words.iter().filter(|word| names(code, word)) {
@@ -67,7 +101,12 @@ fn check_rule(rule: &Rule) -> Result<(), String> {
             }
         }
     }
-    ensure!(wrong.is_empty(), "{} must not use:\n{}", rule.folder, wrong.join("\n"));
+    ensure!(
+        wrong.is_empty(),
+        "{} must not use:\n{}",
+        rule.folder,
+        wrong.join("\n")
+    );
     Ok(())
 }
 
@@ -80,16 +119,21 @@ fn names(code: &str, word: &str) -> bool {
 }
 
 fn check_manifest(file: &str, forbidden: &[&str]) -> Result<(), String> {
-    let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
+    let text =
+        std::fs::read_to_string(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
     let mut in_dependencies = false;
     for line in text.lines().map(str::trim) {
         if line.starts_with('[') {
-            in_dependencies = line.trim_matches(['[', ']']).split('.').next_back() == Some("dependencies")
+            in_dependencies = line.trim_matches(['[', ']']).split('.').next_back()
+                == Some("dependencies")
                 && !line.contains("workspace.");
             continue;
         }
         let name = line.split(['.', '=', ' ']).next().unwrap_or("");
-        ensure!(!(in_dependencies && forbidden.contains(&name)), "{file} must not depend on {name}");
+        ensure!(
+            !(in_dependencies && forbidden.contains(&name)),
+            "{file} must not depend on {name}"
+        );
     }
     Ok(())
 }
@@ -100,12 +144,23 @@ fn main() -> ExitCode {
         suite.case(format!("arrows::{}", rule.folder), &[], || check_rule(rule));
     }
     for (file, forbidden) in MANIFESTS {
-        suite.case(format!("arrows::{file}"), &[], || check_manifest(file, forbidden));
+        suite.case(format!("arrows::{file}"), &[], || {
+            check_manifest(file, forbidden)
+        });
     }
     suite.case("arrows::the_check_sees_a_violation", &[], || {
-        ensure!(names("use ulvm_engine::io;", "ulvm_engine"), "an import was not seen");
-        ensure!(names("let x = ulvm::scan();", "ulvm::"), "a path was not seen");
-        ensure!(!names("use crate::ulvm::x;", "ulvm::"), "a module of the same name was taken for the crate");
+        ensure!(
+            names("use ulvm_engine::io;", "ulvm_engine"),
+            "an import was not seen"
+        );
+        ensure!(
+            names("let x = ulvm::scan();", "ulvm::"),
+            "a path was not seen"
+        );
+        ensure!(
+            !names("use crate::ulvm::x;", "ulvm::"),
+            "a module of the same name was taken for the crate"
+        );
         Ok(())
     });
     suite.run()

@@ -24,9 +24,13 @@ pub fn sector(seed: u64, sector: u64) -> [u8; SECTOR] {
 
 /// `count` sectors from `start` on.
 pub fn sectors(seed: u64, start: u64, count: u64) -> Vec<u8> {
-    (start..start + count).flat_map(|number| sector(seed, number)).collect()
+    (start..start + count)
+        .flat_map(|number| sector(seed, number))
+        .collect()
 }
 
 fn word(seed: u64, n: u64) -> u64 {
-    mix((seed << 40).wrapping_add(n).wrapping_add(0x9E37_79B9_7F4A_7C15))
+    mix((seed << 40)
+        .wrapping_add(n)
+        .wrapping_add(0x9E37_79B9_7F4A_7C15))
 }

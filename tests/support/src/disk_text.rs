@@ -50,10 +50,14 @@ const TEXT_LIMIT: u64 = 256 << 20;
 pub fn read(path: &Path) -> Result<Option<OnDisk>, String> {
     let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut head = vec![0; (4 * SECTOR) as usize];
-    file.read_exact_at(&mut head, 0).map_err(|error| format!("{}: {error}", path.display()))?;
+    file.read_exact_at(&mut head, 0)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     for sector in 0..4 {
         let label = &head[(sector * SECTOR) as usize..((sector + 1) * SECTOR) as usize];
-        if &label[0..8] == b"LABELONE" && u64_at(label, 8) == sector && &label[24..32] == b"LVM2 001" {
+        if &label[0..8] == b"LABELONE"
+            && u64_at(label, 8) == sector
+            && &label[24..32] == b"LVM2 001"
+        {
             return read_header(&file, sector, label).map(Some);
         }
     }
@@ -62,7 +66,9 @@ pub fn read(path: &Path) -> Result<Option<OnDisk>, String> {
 
 fn read_header(file: &File, sector: u64, label: &[u8]) -> Result<OnDisk, String> {
     let start = u32_at(label, 20) as usize;
-    let pv_id = label.get(start..start + 32).ok_or("PV header outside of its sector")?;
+    let pv_id = label
+        .get(start..start + 32)
+        .ok_or("PV header outside of its sector")?;
     let mut found = OnDisk {
         label_sector: sector,
         pv_id: String::from_utf8_lossy(pv_id).into_owned(),
@@ -99,9 +105,18 @@ fn area_list(label: &[u8], mut at: usize) -> (Vec<(u64, u64)>, usize) {
 
 fn read_area(file: &File, offset: u64, size: u64) -> Result<MetadataArea, String> {
     let mut header = [0; SECTOR as usize];
-    file.read_exact_at(&mut header, offset).map_err(|error| format!("metadata area: {error}"))?;
-    let mut area = MetadataArea { offset, size, ..MetadataArea::default() };
-    let (start, length, flags) = (u64_at(&header, 40), u64_at(&header, 48), u32_at(&header, 60));
+    file.read_exact_at(&mut header, offset)
+        .map_err(|error| format!("metadata area: {error}"))?;
+    let mut area = MetadataArea {
+        offset,
+        size,
+        ..MetadataArea::default()
+    };
+    let (start, length, flags) = (
+        u64_at(&header, 40),
+        u64_at(&header, 48),
+        u32_at(&header, 60),
+    );
     area.flags = flags;
     area.precommitted = u64_at(&header, 64) != 0;
     if start != 0 && length != 0 && length <= TEXT_LIMIT && start < size {

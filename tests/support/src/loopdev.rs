@@ -21,12 +21,21 @@ pub struct LoopDevice {
 /// A scratch directory: in memory where there is a memory file system, so that flushes cost nothing.
 pub fn scratch() -> Result<TempDir, String> {
     let base = Path::new("/dev/shm");
-    let base = if base.is_dir() { base.to_path_buf() } else { std::env::temp_dir() };
+    let base = if base.is_dir() {
+        base.to_path_buf()
+    } else {
+        std::env::temp_dir()
+    };
     tempfile::Builder::new()
         .prefix("ulvm-test.")
         .tempdir_in(&base)
         .or_else(|_| tempfile::Builder::new().prefix("ulvm-test.").tempdir())
-        .map_err(|error| format!("cannot make a scratch directory in {}: {error}", base.display()))
+        .map_err(|error| {
+            format!(
+                "cannot make a scratch directory in {}: {error}",
+                base.display()
+            )
+        })
 }
 
 /// Why loop devices cannot be used here, or `None`.
@@ -41,7 +50,9 @@ pub fn unusable() -> Option<String> {
         let directory = scratch()?;
         LoopDevice::attach(&directory.path().join("probe"), 1 << 20, 512).map(drop)
     };
-    attempt().err().map(|error| format!("loop devices cannot be attached: {}", error.trim()))
+    attempt()
+        .err()
+        .map(|error| format!("loop devices cannot be attached: {}", error.trim()))
 }
 
 impl LoopDevice {
@@ -54,7 +65,14 @@ impl LoopDevice {
         // Two processes may be offered the same free device; the loser simply asks again.
         for _ in 0..50 {
             match Self::try_attach(file, sector) {
-                Ok(node) => return Ok(LoopDevice { node, file: file.to_path_buf(), size, sector }),
+                Ok(node) => {
+                    return Ok(LoopDevice {
+                        node,
+                        file: file.to_path_buf(),
+                        size,
+                        sector,
+                    });
+                }
                 Err(error) => last = error,
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -94,10 +112,13 @@ impl LoopDevice {
         // Detaching is what empties the page caches on both sides for certain.
         let node = self.node.display().to_string();
         losetup(&["-d".into(), node.clone()])?;
-        let empty = OpenOptions::new().write(true).open(&self.file).and_then(|handle| {
-            handle.set_len(0)?;
-            handle.set_len(self.size)
-        });
+        let empty = OpenOptions::new()
+            .write(true)
+            .open(&self.file)
+            .and_then(|handle| {
+                handle.set_len(0)?;
+                handle.set_len(self.size)
+            });
         empty.map_err(|error| format!("{}: {error}", self.file.display()))?;
         self.attach_again()
     }
@@ -119,7 +140,10 @@ impl LoopDevice {
         if self.sector != 512 {
             arguments.extend(["--sector-size".into(), self.sector.to_string()]);
         }
-        arguments.extend([self.node.display().to_string(), self.file.display().to_string()]);
+        arguments.extend([
+            self.node.display().to_string(),
+            self.file.display().to_string(),
+        ]);
         let mut last = String::new();
         for _ in 0..50 {
             match losetup(&arguments) {
@@ -145,12 +169,23 @@ fn make_node(node: &str) {
         return;
     }
     if let Some(minor) = node.strip_prefix("/dev/loop") {
-        drop(process::output("mknod", &["-m", "0660", node, "b", "7", minor]));
+        drop(process::output(
+            "mknod",
+            &["-m", "0660", node, "b", "7", minor],
+        ));
     }
 }
 
 fn losetup(arguments: &[String]) -> Result<String, String> {
     let program = needs::program("losetup").ok_or("program `losetup` is not installed")?;
-    let done = process::run(Command::new(program).args(arguments), &[], Duration::from_secs(30))?;
-    Ok(done.success(&format!("losetup {}", arguments.join(" ")))?.out().trim().to_owned())
+    let done = process::run(
+        Command::new(program).args(arguments),
+        &[],
+        Duration::from_secs(30),
+    )?;
+    Ok(done
+        .success(&format!("losetup {}", arguments.join(" ")))?
+        .out()
+        .trim()
+        .to_owned())
 }

@@ -98,9 +98,15 @@ impl Site {
 
     /// Forgets archives, backups, files and added configuration.
     pub fn reset(&self) -> Result<(), String> {
-        for directory in [self.system_dir(), self.files(), self.path().join("lock"), self.path().join("run")] {
+        for directory in [
+            self.system_dir(),
+            self.files(),
+            self.path().join("lock"),
+            self.path().join("run"),
+        ] {
             drop(std::fs::remove_dir_all(&directory));
-            std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+            std::fs::create_dir_all(&directory)
+                .map_err(|error| format!("{}: {error}", directory.display()))?;
         }
         self.write_config()
     }
@@ -111,8 +117,11 @@ impl Site {
     }
 
     fn write_config(&self) -> Result<(), String> {
-        let accept: String =
-            self.visible.iter().map(|device| format!("\"a|^{}$|\", ", device.display())).collect();
+        let accept: String = self
+            .visible
+            .iter()
+            .map(|device| format!("\"a|^{}$|\", ", device.display()))
+            .collect();
         let mut text = format!(
             "devices {{\n\
              \tscan = [ \"/dev\" ]\n\
@@ -155,7 +164,10 @@ impl Site {
         });
         command
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("LC_ALL", "C")
             .env("TZ", "UTC")
             .env("LVM_SYSTEM_DIR", self.system_dir())
@@ -177,7 +189,10 @@ impl Site {
     pub fn run(&self, tool: Tool, words: &[String], stdin: &[u8]) -> Result<Finished, String> {
         let done = process::run(&mut self.command(tool, words), stdin, LIMIT)?;
         if done.timed_out {
-            return Err(format!("{tool}: `{}` did not end within {LIMIT:?}", words.join(" ")));
+            return Err(format!(
+                "{tool}: `{}` did not end within {LIMIT:?}",
+                words.join(" ")
+            ));
         }
         Ok(done)
     }
@@ -185,7 +200,8 @@ impl Site {
     /// Runs a command line given as one string, split at blanks, and expects success.
     pub fn ok(&self, tool: Tool, line: &str) -> Result<Finished, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        self.run(tool, &words, &[])?.success(&format!("{tool}: {line}"))
+        self.run(tool, &words, &[])?
+            .success(&format!("{tool}: {line}"))
     }
 }
 
@@ -194,5 +210,8 @@ fn takes_driver_option(command: &str) -> bool {
     command.starts_with("pv")
         || command.starts_with("vg")
         || command.starts_with("lv")
-        || matches!(command, "fullreport" | "formats" | "segtypes" | "tags" | "devtypes" | "systemid" | "version")
+        || matches!(
+            command,
+            "fullreport" | "formats" | "segtypes" | "tags" | "devtypes" | "systemid" | "version"
+        )
 }

@@ -33,9 +33,9 @@ impl Need {
                 static STATE: OnceLock<Option<String>> = OnceLock::new();
                 STATE.get_or_init(lvm::reference_unusable).clone()
             }
-            Need::Program(name) => {
-                program(name).is_none().then(|| format!("program `{name}` is not installed"))
-            }
+            Need::Program(name) => program(name)
+                .is_none()
+                .then(|| format!("program `{name}` is not installed")),
             Need::Path(path) => (!Path::new(path).exists()).then(|| format!("{path} is not there")),
         }
     }

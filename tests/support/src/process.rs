@@ -34,15 +34,27 @@ impl Finished {
         if self.code == 0 && !self.timed_out {
             return Ok(self);
         }
-        let how = if self.timed_out { "ran into the time limit".into() } else { format!("ended with {}", self.code) };
-        Err(format!("{what} {how}\nstdout: {}\nstderr: {}", self.out(), self.err()))
+        let how = if self.timed_out {
+            "ran into the time limit".into()
+        } else {
+            format!("ended with {}", self.code)
+        };
+        Err(format!(
+            "{what} {how}\nstdout: {}\nstderr: {}",
+            self.out(),
+            self.err()
+        ))
     }
 }
 
 /// Runs a command to its end, feeding it `stdin`, and kills it after `limit`.
 pub fn run(command: &mut Command, stdin: &[u8], limit: Duration) -> Result<Finished, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let feed = if stdin.is_empty() { Stdio::null() } else { Stdio::piped() };
+    let feed = if stdin.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    };
     let mut child = command
         .stdin(feed)
         .stdout(Stdio::piped())
@@ -61,14 +73,28 @@ pub fn run(command: &mut Command, stdin: &[u8], limit: Duration) -> Result<Finis
         drop(writer.join());
     }
     let join = |reader: Option<std::thread::JoinHandle<Vec<u8>>>| {
-        reader.and_then(|handle| handle.join().ok()).unwrap_or_default()
+        reader
+            .and_then(|handle| handle.join().ok())
+            .unwrap_or_default()
     };
-    Ok(Finished { code, stdout: join(out), stderr: join(err), timed_out })
+    Ok(Finished {
+        code,
+        stdout: join(out),
+        stderr: join(err),
+        timed_out,
+    })
 }
 
 /// [`run`] for a program and arguments, without input, for at most a minute.
-pub fn output<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[A]) -> Result<Finished, String> {
-    run(Command::new(program).args(arguments), &[], Duration::from_secs(60))
+pub fn output<A: AsRef<OsStr>>(
+    program: impl AsRef<OsStr>,
+    arguments: &[A],
+) -> Result<Finished, String> {
+    run(
+        Command::new(program).args(arguments),
+        &[],
+        Duration::from_secs(60),
+    )
 }
 
 fn collect(mut pipe: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u8>> {
@@ -86,7 +112,9 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<(i32, bool)> {
     let mut pause = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait()? {
-            let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+            let code = status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
             return Ok((code, false));
         }
         if Instant::now() >= deadline {

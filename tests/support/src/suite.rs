@@ -79,7 +79,10 @@ impl Suite {
             }
         }
         if found < self.at_least {
-            println!("this suite was written for {} cases and found only {found}", self.at_least);
+            println!(
+                "this suite was written for {} cases and found only {found}",
+                self.at_least
+            );
             return ExitCode::from(101);
         }
         conclusion.exit_code()

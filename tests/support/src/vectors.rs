@@ -25,7 +25,8 @@ impl Vector {
     /// Every case, by name.
     pub fn all() -> Result<Vec<Vector>, String> {
         let root = directory();
-        let entries = std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
+        let entries =
+            std::fs::read_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
         let mut names: Vec<String> = entries
             .filter_map(Result::ok)
             .filter(|entry| entry.path().join("expected.json").is_file())
@@ -40,8 +41,13 @@ impl Vector {
         let directory = directory().join(name);
         let file = directory.join("expected.json");
         let text = std::fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let expected = serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Vector { name: name.to_owned(), expected, directory })
+        let expected = serde_json::from_slice(&text)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Vector {
+            name: name.to_owned(),
+            expected,
+            directory,
+        })
     }
 
     /// Names of the images (`pv0`, ...), in order.
@@ -56,31 +62,48 @@ impl Vector {
 
     /// Unpacks every image into `into`, under the name of its PV, and checks its recorded digest.
     pub fn unpack(&self, into: &Path) -> Result<Vec<PathBuf>, String> {
-        let images = self.expected["images"].as_array().ok_or("no images in expected.json")?;
-        images.iter().map(|image| self.unpack_one(image, into)).collect()
+        let images = self.expected["images"]
+            .as_array()
+            .ok_or("no images in expected.json")?;
+        images
+            .iter()
+            .map(|image| self.unpack_one(image, into))
+            .collect()
     }
 
     fn unpack_one(&self, image: &Value, into: &Path) -> Result<PathBuf, String> {
-        let text = |key: &str| image[key].as_str().ok_or(format!("{}: image without {key}", self.name));
+        let text = |key: &str| {
+            image[key]
+                .as_str()
+                .ok_or(format!("{}: image without {key}", self.name))
+        };
         let packed = self.directory.join(text("file")?);
-        let bytes = std::fs::read(&packed).map_err(|error| format!("{}: {error}", packed.display()))?;
+        let bytes =
+            std::fs::read(&packed).map_err(|error| format!("{}: {error}", packed.display()))?;
         let mut unpacked = Vec::new();
         ruzstd::decoding::StreamingDecoder::new(bytes.as_slice())
             .map_err(|error| format!("{}: {error}", packed.display()))?
             .read_to_end(&mut unpacked)
             .map_err(|error| format!("{}: {error}", packed.display()))?;
         if digest(&unpacked) != text("sha256")? {
-            return Err(format!("{}: the unpacked image is not the recorded one", packed.display()));
+            return Err(format!(
+                "{}: the unpacked image is not the recorded one",
+                packed.display()
+            ));
         }
         let target = into.join(text("pv")?);
-        write_sparse(&target, &unpacked).map_err(|error| format!("{}: {error}", target.display()))?;
+        write_sparse(&target, &unpacked)
+            .map_err(|error| format!("{}: {error}", target.display()))?;
         Ok(target)
     }
 }
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Writes a file, leaving blocks of zeroes as holes.

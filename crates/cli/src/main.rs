@@ -1,2 +1,37 @@
-//! ulvm.
-fn main() {}
+//! ulvm: LVM2's commands without the kernel's device-mapper. One binary for all of them: `ulvm
+//! COMMAND`, `lvm COMMAND`, or a link named as the command.
+
+// Shared parts are there before the commands that use them.
+#![allow(dead_code)]
+
+mod args;
+mod commands;
+mod context;
+mod dispatch;
+mod exit;
+mod ui;
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+fn main() -> ExitCode {
+    let argv: Vec<String> = std::env::args_os()
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
+    let terminal = Rc::new(ui::Terminal::default());
+    let outcome = dispatch::run(&argv, &terminal);
+    if let Err(failure) = &outcome {
+        let message = failure.message();
+        if !message.is_empty() {
+            terminal.error_line(&message);
+        }
+    }
+    let code = exit::code(&outcome);
+    match terminal.finish() {
+        Err(e) if code == exit::SUCCESS => {
+            terminal.error_line(&format!("  standard output: {e}"));
+            ExitCode::from(exit::FAILED)
+        }
+        _ => ExitCode::from(code),
+    }
+}

@@ -1,0 +1,305 @@
+//! Every option that any command takes: one row each. A command lists the rows it takes in
+//! [`super::sets`]; help, man pages and completions come from the same rows.
+
+use super::value::ValueKind;
+
+/// Words of `--activate`.
+const ACTIVATE: &[&str] = &[
+    "y", "n", "ay", "ey", "sy", "ly", "ln", "e", "s", "a", "an", "en", "sn", "aey", "asy", "aln",
+    "aly",
+];
+/// Words of `--alloc`.
+const ALLOC: &[&str] = &[
+    "contiguous",
+    "cling",
+    "cling_by_tags",
+    "normal",
+    "anywhere",
+    "inherit",
+];
+
+/// What is known of an option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptSpec {
+    /// The option.
+    pub opt: Opt,
+    /// Name of its row, unique.
+    pub id: &'static str,
+    /// One-letter spelling. Several options may share one as long as no command takes both.
+    pub short: Option<char>,
+    /// Long spelling, without the two hyphens.
+    pub long: &'static str,
+    /// What it takes.
+    pub value: ValueKind,
+    /// One line.
+    pub help: &'static str,
+}
+
+macro_rules! options {
+    ($($name:ident, $short:expr, $long:literal, $kind:expr, $help:literal;)*) => {
+        /// An option.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Opt {
+            $(#[doc = $help] $name,)*
+        }
+        /// All options in the order of [`Opt`].
+        pub const OPTIONS: &[OptSpec] = &[
+            $({
+                #[allow(unused_imports)]
+                use ValueKind::*;
+                OptSpec {
+                    opt: Opt::$name,
+                    id: stringify!($name),
+                    short: $short,
+                    long: $long,
+                    value: $kind,
+                    help: $help,
+                }
+            },)*
+        ];
+    };
+}
+
+options! {
+    Abort, None, "abort", Flag, "Abort the operation and undo it where possible";
+    Activate, Some('a'), "activate", Choice(ACTIVATE), "Whether LVs are to be active";
+    ActivationMode, None, "activationmode", Choice(&["partial", "degraded", "complete"]), "Which incomplete LVs may be activated";
+    Activevolumegroups, Some('A'), "activevolumegroups", Flag, "Only VGs with active LVs";
+    Adddev, None, "adddev", Text, "Add this device to the devices file";
+    Addpvid, None, "addpvid", Text, "Add the device with this PV id to the devices file";
+    AddTag, None, "addtag", List, "Tag to add; may be repeated";
+    Aligned, None, "aligned", Flag, "Align columns even with a separator";
+    All, Some('a'), "all", Flag, "Include what is hidden or unused";
+    Alloc, None, "alloc", Choice(ALLOC), "Allocation policy";
+    Allocatable, Some('x'), "allocatable", YesNo, "Whether new extents may be taken from the PV";
+    Atomic, None, "atomic", Flag, "Finish all or nothing";
+    Atversion, None, "atversion", Text, "Configuration as that release knew it";
+    Autoactivation, None, "autoactivation", Text, "Activation asked for by an event";
+    AutoBackup, Some('A'), "autobackup", YesNo, "Back up metadata after the change";
+    Available, None, "available", Choice(ACTIVATE), "Old name of --activate";
+    Background, Some('b'), "background", Flag, "Go on in the background";
+    BaseVgName, Some('n'), "basevgname", Text, "New VG name; a number is added if it is taken";
+    Binary, None, "binary", Flag, "Yes-or-no fields as 1 and 0";
+    Blockdevice, Some('b'), "blockdevice", Flag, "Accepted for old scripts";
+    BootloaderAreaSize, None, "bootloaderareasize", Size('m'), "Space for a boot loader area before the data";
+    Build, None, "build", Flag, "Include the build number";
+    Cache, Some('H'), "cache", Flag, "Make the LV a cached one; with pvscan: record what is online";
+    Cachedevice, None, "cachedevice", List, "Device for a new cache; may be repeated";
+    Cachemetadataformat, None, "cachemetadataformat", Choice(&["auto", "1", "2"]), "Cache metadata format";
+    Cachemode, None, "cachemode", Choice(&["writethrough", "writeback", "passthrough"]), "When a cached write is complete";
+    Cachepolicy, None, "cachepolicy", Text, "Cache policy";
+    Cachepool, None, "cachepool", Text, "Cache pool LV";
+    Cachesettings, None, "cachesettings", List, "Cache policy settings, KEY=VALUE; may be repeated";
+    Cachesize, None, "cachesize", Size('m'), "Size of a new cache";
+    Cachevol, None, "cachevol", Text, "LV used as cache";
+    Check, None, "check", Flag, "Check the entries";
+    Checkcomplete, None, "checkcomplete", Flag, "Say whether the VG is complete";
+    ChunkSize, Some('c'), "chunksize", Size('k'), "Chunk size of a snapshot, thin pool or cache";
+    Clustered, Some('c'), "clustered", YesNo, "Accepted for old scripts";
+    Colon, Some('c'), "colon", Flag, "Colon-separated fields, for scripts";
+    Columns, Some('C'), "columns", Flag, "In columns, as pvs, vgs and lvs do";
+    CommandProfile, None, "commandprofile", Text, "Command profile to apply";
+    Compression, None, "compression", YesNo, "VDO compression";
+    Config, None, "config", Text, "Configuration that overrides lvm.conf";
+    ConfigReport, None, "configreport", ConfigReports, "Which report the following options are about";
+    Contiguous, Some('C'), "contiguous", YesNo, "Contiguous allocation";
+    Corelog, None, "corelog", Flag, "Mirror log in memory";
+    DataAlignment, None, "dataalignment", Size('k'), "Align the start of the data to this";
+    DataAlignmentOffset, None, "dataalignmentoffset", Size('k'), "Shift the start of the data by this";
+    Debug, Some('d'), "debug", Count, "More debugging messages; may be repeated";
+    Deduplication, None, "deduplication", YesNo, "VDO deduplication";
+    Deldev, None, "deldev", Text, "Remove this device from the devices file";
+    Delpvid, None, "delpvid", Text, "Remove the device with this PV id from the devices file";
+    DelTag, None, "deltag", List, "Tag to remove; may be repeated";
+    DetachProfile, None, "detachprofile", Flag, "Detach the metadata profile";
+    Deviceidtype, None, "deviceidtype", Text, "Kind of device id to use";
+    Devices, None, "devices", List, "Devices or image files to use, nothing else; may be repeated";
+    DevicesFile, None, "devicesfile", Text, "Devices file to use, by its name";
+    Disable, None, "disable", Flag, "Disable";
+    Discards, None, "discards", Choice(&["passdown", "nopassdown", "ignore"]), "How a thin pool treats discards";
+    DriverLoaded, None, "driverloaded", YesNo, "Whether activation is attempted";
+    Dump, None, "dump", Text, "What to print: headers, metadata, metadata_all, metadata_search, metadata_area";
+    Enable, None, "enable", Flag, "Enable";
+    Errorwhenfull, None, "errorwhenfull", YesNo, "Whether writes to a full thin pool fail at once";
+    Exported, Some('e'), "exported", Flag, "Only exported VGs";
+    Extents, Some('l'), "extents", Extents, "Size in extents or percent of VG, FREE, PVS or ORIGIN";
+    File, Some('f'), "file", Text, "File to read or write";
+    Force, Some('f'), "force", Count, "Override some checks; may be repeated";
+    Foreign, None, "foreign", Flag, "Include VGs of other system ids";
+    Full, Some('f'), "full", Flag, "Full listing";
+    Getpe, None, "getpe", Flag, "Accepted for old scripts";
+    Handlemissingpvs, None, "handlemissingpvs", Flag, "Go on although PVs are missing";
+    Help, Some('h'), "help", Flag, "Show help";
+    History, Some('H'), "history", Flag, "Include historical LVs";
+    IgnoreActivationSkip, Some('K'), "ignoreactivationskip", Flag, "Activate even LVs marked to be skipped";
+    Ignoreadvanced, None, "ignoreadvanced", Flag, "Leave out advanced settings";
+    Ignorelocal, None, "ignorelocal", Flag, "Leave out local settings";
+    IgnoreLockingFailure, None, "ignorelockingfailure", Flag, "Go on without locks if they cannot be had";
+    Ignoremonitoring, None, "ignoremonitoring", Flag, "Do not touch monitoring";
+    Ignoreskippedcluster, None, "ignoreskippedcluster", Flag, "Do not fail because of skipped clustered VGs";
+    Ignoreunsupported, None, "ignoreunsupported", Flag, "Leave out unsupported settings";
+    Import, Some('i'), "import", Flag, "Import exported VGs too";
+    ImportDevices, None, "importdevices", Flag, "Add the devices to the devices file";
+    Interval, Some('i'), "interval", Text, "Seconds between progress reports";
+    Journal, None, "journal", Text, "What to record in the journal";
+    LabelSector, None, "labelsector", Number, "Sector of the label, 0 to 3";
+    List, Some('l'), "list", Flag, "List";
+    Listlvs, None, "listlvs", Flag, "List the LVs that use the device";
+    Listvg, None, "listvg", Flag, "Print the VG of the device";
+    LockOptions, None, "lockopt", Text, "Options for shared locks";
+    Lockstart, None, "lockstart", Flag, "Start the lockspace";
+    Lockstop, None, "lockstop", Flag, "Stop the lockspace";
+    LockType, None, "locktype", Choice(&["sanlock", "dlm", "none"]), "Lock type of the VG";
+    Logicalvolume, Some('l'), "logicalvolume", Number, "Most LVs; 0 for no limit";
+    LogOnly, None, "logonly", Flag, "Only the command log report";
+    LongHelp, None, "longhelp", Flag, "Show long help";
+    Lvmpartition, Some('l'), "lvmpartition", Flag, "Only PVs";
+    Major, Some('j'), "major", Number, "Major number of the block device";
+    Maps, Some('m'), "maps", Flag, "Show how extents are mapped";
+    MaxLogicalVolumes, Some('l'), "maxlogicalvolumes", Number, "Most LVs; 0 for no limit";
+    MaxPhysicalVolumes, Some('p'), "maxphysicalvolumes", Number, "Most PVs; 0 for no limit";
+    Maxrecoveryrate, None, "maxrecoveryrate", Size('k'), "Most recovery I/O per second and device";
+    Merge, None, "merge", Flag, "Merge a snapshot or split image";
+    Mergedconfig, None, "mergedconfig", Flag, "As after merging all sources";
+    Mergemirrors, None, "mergemirrors", Flag, "Merge split images back";
+    Mergesnapshot, None, "mergesnapshot", Flag, "Merge a snapshot into its origin";
+    Mergethin, None, "mergethin", Flag, "Merge a thin snapshot";
+    Metadatacopies, None, "metadatacopies", Text, "Metadata areas per PV";
+    MetadataIgnore, None, "metadataignore", YesNo, "Leave the metadata areas of the PV unused";
+    MetadataProfile, None, "metadataprofile", Text, "Metadata profile to attach";
+    MetadataSize, None, "metadatasize", Size('m'), "Size of each metadata area";
+    Metadatatype, Some('M'), "metadatatype", Choice(&["lvm2", "2", "lvm1", "1"]), "Metadata format; only lvm2";
+    Minor, None, "minor", Number, "Minor number of the block device";
+    Minrecoveryrate, None, "minrecoveryrate", Size('k'), "Least recovery I/O per second and device";
+    Mirrorlog, None, "mirrorlog", Choice(&["core", "disk", "mirrored"]), "Where a mirror log lies";
+    Mirrors, Some('m'), "mirrors", SignedNumber, "Copies beside the first";
+    MirrorsOnly, None, "mirrorsonly", Flag, "Only drop images of mirrors";
+    Mknodes, None, "mknodes", Flag, "Check the nodes in /dev";
+    Monitor, None, "monitor", YesNo, "Whether events are monitored";
+    Mountpoint, None, "mountpoint", Text, "Where a file system is mounted";
+    Name, Some('n'), "name", Text, "Name of the LV";
+    NamePrefixes, None, "nameprefixes", Flag, "LVM2_FIELD='value' pairs";
+    Nofsck, Some('n'), "nofsck", Flag, "Do not check the file system before resizing";
+    NoHeadings, None, "noheadings", Flag, "Without headings";
+    NoHints, None, "nohints", Flag, "Do not use the hints file";
+    Nohistory, None, "nohistory", Flag, "Keep no record of removed LVs";
+    NoLocking, None, "nolocking", Flag, "Take no locks";
+    NoRestoreFile, None, "norestorefile", Flag, "With --uuid, without a backup file";
+    NoSuffix, None, "nosuffix", Flag, "Sizes without unit letters";
+    Nosync, None, "nosync", Flag, "Assume that copies are in sync";
+    Notifydbus, None, "notifydbus", Flag, "Send a notice on D-Bus";
+    Noudevsync, None, "noudevsync", Flag, "Do not wait for udev";
+    NoVolumeGroup, Some('n'), "novolumegroup", Flag, "Only PVs of no VG";
+    Options, Some('o'), "options", List, "Fields to show; + adds, - removes, # packs";
+    Originname, None, "originname", Text, "Name of the origin";
+    Partial, Some('P'), "partial", Flag, "As --activationmode partial";
+    Permission, Some('p'), "permission", Choice(&["r", "rw"]), "Read-only or read-write";
+    Persistent, Some('M'), "persistent", Choice(&["y", "n"]), "Keep device numbers";
+    PhysicalExtentSize, Some('s'), "physicalextentsize", Size('m'), "Extent size";
+    Poll, None, "poll", YesNo, "Whether unfinished moves and conversions go on";
+    Polloperation, None, "polloperation", Choice(&["pvmove", "convert", "merge", "merge_thin"]), "What is polled";
+    PoolMetadata, None, "poolmetadata", Text, "Metadata LV of a pool";
+    Poolmetadatasize, None, "poolmetadatasize", SignedSize('m'), "Size of a pool's metadata LV";
+    Poolmetadataspare, None, "poolmetadataspare", YesNo, "Keep a spare metadata LV";
+    Profile, None, "profile", Text, "Command or metadata profile";
+    PvMetadataCopies, None, "pvmetadatacopies", Choice(&["0", "1", "2"]), "Metadata areas per PV";
+    Quiet, Some('q'), "quiet", Count, "Fewer messages; twice: answer no";
+    Raidintegrity, None, "raidintegrity", YesNo, "Checksums under a raid LV";
+    Raidintegrityblocksize, None, "raidintegrityblocksize", Number, "Block size of those checksums";
+    Raidintegritymode, None, "raidintegritymode", Choice(&["journal", "bitmap"]), "How those checksums are kept";
+    Raidmaxrecoveryrate, None, "raidmaxrecoveryrate", Size('k'), "Old name of --maxrecoveryrate";
+    Raidminrecoveryrate, None, "raidminrecoveryrate", Size('k'), "Old name of --minrecoveryrate";
+    Raidrebuild, None, "raidrebuild", List, "Old name of --rebuild";
+    Raidsyncaction, None, "raidsyncaction", Choice(&["check", "repair"]), "Old name of --syncaction";
+    Raidwritebehind, None, "raidwritebehind", Number, "Old name of --writebehind";
+    Raidwritemostly, None, "raidwritemostly", List, "Old name of --writemostly";
+    ReadAhead, Some('r'), "readahead", ReadAhead, "Sectors to read ahead";
+    ReadOnly, None, "readonly", Flag, "Read without locks, change nothing";
+    Rebuild, None, "rebuild", List, "Rebuild the images on this PV; may be repeated";
+    Refresh, None, "refresh", Flag, "Load the tables again";
+    RegionSize, Some('R'), "regionsize", Size('m'), "Size of a region of the sync log";
+    RemoveMissing, None, "removemissing", Flag, "Drop missing PVs";
+    Repair, None, "repair", Flag, "Repair";
+    RepairType, None, "repairtype", Choice(&["pv_header", "metadata", "label_header"]), "What to repair";
+    Replace, None, "replace", List, "Replace this PV; may be repeated";
+    ReportFormat, None, "reportformat", Choice(&["basic", "json", "json_std", "yaml"]), "Format of the report";
+    Resizable, None, "resizable", YesNo, "Old name of --resizeable";
+    Resizeable, Some('x'), "resizeable", YesNo, "Whether PVs may be added and removed";
+    ResizeFs, Some('r'), "resizefs", Flag, "Resize the file system too";
+    RestoreFile, None, "restorefile", Text, "Backup file that describes the PV";
+    RestoreMissing, None, "restoremissing", Flag, "Take a PV back that was missing";
+    Resync, None, "resync", Flag, "Sync all copies anew";
+    Rows, None, "rows", Flag, "Rows as columns";
+    Segments, None, "segments", Flag, "One row per segment";
+    Select, Some('S'), "select", List, "Only objects that match";
+    Separator, None, "separator", Text, "String between columns";
+    SetActivationSkip, Some('k'), "setactivationskip", YesNo, "Mark to be skipped on activation";
+    SetAutoActivation, None, "setautoactivation", YesNo, "Whether autoactivation applies";
+    SetPhysicalVolumeSize, None, "setphysicalvolumesize", Size('m'), "Size of the PV in place of the device's";
+    Settings, None, "settings", List, "Settings, KEY=VALUE";
+    Shared, None, "shared", Flag, "Shared VG (lvmlockd)";
+    Short, Some('s'), "short", Flag, "Short listing";
+    Showdeprecated, None, "showdeprecated", Flag, "Include deprecated settings";
+    Showunsupported, None, "showunsupported", Flag, "Include unsupported settings";
+    Sinceversion, None, "sinceversion", Text, "Settings new since that release";
+    Size, Some('L'), "size", SignedSize('m'), "Size";
+    Snapshot, Some('s'), "snapshot", Flag, "A snapshot";
+    Sort, Some('O'), "sort", List, "Fields to sort by; - before a name for descending order";
+    Splitcache, None, "splitcache", Flag, "Detach the cache";
+    Splitmirrors, None, "splitmirrors", Number, "Images to split off";
+    Splitsnapshot, None, "splitsnapshot", Flag, "Detach the snapshot from its origin";
+    Startpoll, None, "startpoll", Flag, "Start polling";
+    Stdin, Some('s'), "stdin", Flag, "Read from standard input";
+    Stripes, Some('i'), "stripes", Number, "Number of stripes";
+    StripeSize, Some('I'), "stripesize", Size('k'), "Stripe size";
+    Swapmetadata, None, "swapmetadata", Flag, "Swap the metadata LV of a pool";
+    Syncaction, None, "syncaction", Choice(&["check", "repair"]), "Scrub a raid LV";
+    Sysinit, None, "sysinit", Flag, "At boot, before file systems are writable";
+    SystemId, None, "systemid", Text, "System ID of the VG";
+    Test, Some('t'), "test", Flag, "Do everything but write";
+    Thin, Some('T'), "thin", Flag, "Thin LV or pool";
+    Thinpool, None, "thinpool", Text, "Thin pool LV";
+    Trackchanges, None, "trackchanges", Flag, "Track changes to a split image";
+    Trustcache, None, "trustcache", Flag, "Accepted for old scripts";
+    Type, None, "type", Text, "Segment type";
+    TypeConfig, None, "typeconfig", Choice(&["current", "default", "diff", "full", "list", "missing", "new", "profilable", "profilable-command", "profilable-metadata"]), "Which settings to print";
+    Udevoutput, None, "udevoutput", Flag, "Print for udev rules";
+    Unbuffered, None, "unbuffered", Flag, "Print each row at once";
+    Uncache, None, "uncache", Flag, "Remove the cache";
+    Unconfigured, None, "unconfigured", Flag, "Accepted for old scripts";
+    Units, None, "units", Text, "Units of sizes: r h b s k m g t p e, capitals for powers of 1000";
+    Unquoted, None, "unquoted", Flag, "With --nameprefixes: without quotes";
+    Update, None, "update", Flag, "Update";
+    UpdateMetadata, None, "updatemetadata", Flag, "Write out mended metadata";
+    Usepolicies, None, "usepolicies", Flag, "By the policy of lvm.conf";
+    Uuid, Some('u'), "uuid", Flag, "Change or show the UUID";
+    UuidValue, Some('u'), "uuid", Text, "UUID to give to the PV";
+    Validate, None, "validate", Flag, "Check the configuration";
+    Vdo, None, "vdo", Flag, "VDO LV";
+    Vdopool, None, "vdopool", Text, "VDO pool LV";
+    Vdosettings, None, "vdosettings", List, "VDO settings, KEY=VALUE";
+    Verbose, Some('v'), "verbose", Count, "More messages; up to three times";
+    Version, None, "version", Flag, "Show version";
+    VgMetadataCopies, None, "vgmetadatacopies", Text, "Metadata copies of the VG: all, unmanaged or a number";
+    Vgonline, None, "vgonline", Flag, "Online files of the VG";
+    Virtualoriginsize, None, "virtualoriginsize", Size('m'), "Old name of --virtualsize";
+    VirtualSize, Some('V'), "virtualsize", Size('m'), "Virtual size";
+    WipeSignatures, Some('W'), "wipesignatures", YesNo, "Wipe signatures found on a new LV";
+    Withcomments, None, "withcomments", Flag, "With a comment for each setting";
+    Withgeneralpreamble, None, "withgeneralpreamble", Flag, "With the preamble of lvm.conf";
+    Withlocalpreamble, None, "withlocalpreamble", Flag, "With the preamble of lvmlocal.conf";
+    Withspaces, None, "withspaces", Flag, "Spaces around the equals signs";
+    Withsummary, None, "withsummary", Flag, "With a one-line summary for each setting";
+    Withversions, None, "withversions", Flag, "With the release that brought each setting";
+    Writebehind, None, "writebehind", Number, "Outstanding writes to write-mostly images";
+    Writemostly, None, "writemostly", List, "Image read last: PV[:t|n|y]";
+    Yes, Some('y'), "yes", Flag, "Answer yes to every question";
+    Zero, Some('Z'), "zero", YesNo, "Zero the start";
+}
+
+impl Opt {
+    /// The option's row.
+    pub fn spec(self) -> &'static OptSpec {
+        &OPTIONS[self as usize]
+    }
+}

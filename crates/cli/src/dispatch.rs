@@ -1,0 +1,120 @@
+//! The registry of commands, and how a command line finds its row.
+
+use std::path::Path;
+use std::rc::Rc;
+
+use ulvm::error::Result;
+
+use crate::args::{self, Args, Opt, sets};
+use crate::commands;
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::ui::Terminal;
+
+/// A command: one row of [`COMMANDS`].
+pub struct Command {
+    /// Its name.
+    pub name: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// What stands behind the options, as in help texts.
+    pub operands: &'static str,
+    /// Options beside the common ones.
+    pub options: &'static [Opt],
+    /// Does the work.
+    pub run: fn(&Context, &Args) -> Result<()>,
+}
+
+macro_rules! commands {
+    ($($name:literal, $summary:literal, $operands:literal, $options:expr, $run:expr;)*) => {
+        /// All commands.
+        pub const COMMANDS: &[Command] = &[$(Command {
+            name: $name,
+            summary: $summary,
+            operands: $operands,
+            options: $options,
+            run: $run,
+        },)*];
+    };
+}
+
+commands! {
+    // Reports and information.
+    "formats", "List the metadata formats", "", sets::FORMATS, commands::formats::run;
+    "help", "Show help for commands", "[COMMAND ...]", sets::HELP, commands::help::run;
+    "segtypes", "List the segment types", "", sets::SEGTYPES, commands::segtypes::run;
+    "version", "Show versions", "", sets::VERSION, commands::version::run;
+
+    // Physical volumes.
+
+    // Volume groups.
+
+    // Logical volumes.
+
+    // ulvm's own.
+}
+
+/// The row of a command.
+pub fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|c| c.name == name)
+}
+
+/// Runs the command that an argument vector names: by its first word (a link named as a command),
+/// or by its second (`ulvm COMMAND`, `lvm COMMAND`).
+pub fn run(argv: &[String], terminal: &Rc<Terminal>) -> std::result::Result<(), Failure> {
+    let own = argv
+        .first()
+        .and_then(|a| Path::new(a).file_name()?.to_str())
+        .unwrap_or("ulvm");
+    let (command, rest) = match find(own) {
+        Some(command) => (command, argv.get(1..).unwrap_or_default()),
+        None => (named(own, argv.get(1))?, argv.get(2..).unwrap_or_default()),
+    };
+    let args = args::parse(command, rest)?;
+    if args.has(Opt::Help) || args.has(Opt::LongHelp) {
+        terminal.put(&commands::help::of(command));
+        return Ok(());
+    }
+    if args.has(Opt::Version) {
+        terminal.put(&commands::version::text());
+        return Ok(());
+    }
+    let typed: Vec<&str> = std::iter::once(command.name)
+        .chain(rest.iter().map(String::as_str))
+        .collect();
+    let context = Context::new(Rc::clone(terminal), &args, typed.join(" "))?;
+    Ok((command.run)(&context, &args)?)
+}
+
+/// `ulvm --help` and the like are taken for the commands they stand for.
+fn named(own: &str, word: Option<&String>) -> std::result::Result<&'static Command, Failure> {
+    let word = match word.map(String::as_str) {
+        None => {
+            return Err(Failure::NoSuchCommand(format!(
+                "Please name a command.  Try '{own} help'."
+            )));
+        }
+        Some("--help" | "-h") => "help",
+        Some("--version" | "-V") => "version",
+        Some(word) => word,
+    };
+    find(word).ok_or_else(|| Failure::NoSuchCommand(format!("No such command.  Try '{own} help'.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_makes_a_parser() {
+        for command in COMMANDS {
+            args::builder(command).debug_assert();
+        }
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let names: std::collections::BTreeSet<_> = COMMANDS.iter().map(|c| c.name).collect();
+        assert_eq!(names.len(), COMMANDS.len());
+    }
+}

@@ -1,1 +1,2 @@
 //! ulvm I/O engine.
+pub mod export;

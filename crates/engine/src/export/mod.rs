@@ -1,0 +1,3 @@
+//! Exports: ways for others to use a device.
+
+pub mod nbd;

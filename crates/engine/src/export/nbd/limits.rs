@@ -1,0 +1,41 @@
+//! Bounds of what clients may ask of a server, and its time limits.
+
+use std::time::Duration;
+
+/// Settings of a server. The data one client can make it hold is at most `bytes + payload`, besides
+/// buffers of fixed size for what is being received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at one time; further ones are closed at once.
+    pub clients: usize,
+    /// Requests of one connection that may be under way.
+    pub requests: usize,
+    /// Bytes of data of one connection's requests under way and of its replies not yet taken.
+    /// One request may always be under way, so this bounds what comes on top of the largest payload.
+    pub bytes: usize,
+    /// Largest payload of one read or write, in bytes. Clients may count on 32 MiB.
+    pub payload: u32,
+    /// Options in one handshake.
+    pub options: u32,
+    /// Exports told in one answer to `NBD_OPT_LIST`.
+    pub list: usize,
+    /// A handshake not done by then ends.
+    pub handshake: Duration,
+    /// A client that takes none of its replies for so long is let go.
+    pub stalled: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 1024,
+            requests: 256,
+            bytes: 8 << 20,
+            payload: 32 << 20,
+            options: 64,
+            list: 10_000,
+            handshake: Duration::from_secs(10),
+            stalled: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The differences from LVM2 that are meant, each with its reason. There may be at most ten.
+
+use serde_json::Value;
+
+use ulvm_test_support::state::State;
+
+/// One difference on purpose.
+pub struct Difference {
+    /// Short name.
+    pub name: &'static str,
+    /// Why ulvm differs.
+    pub reason: &'static str,
+}
+
+/// All of them. What each leaves out of the comparison is in [`state`] and [`output`] below.
+pub const ON_PURPOSE: &[Difference] = &[
+    Difference {
+        name: "activity is known",
+        reason: "without its kernel driver LVM2 prints XX in lv_attr and `unknown` in lv_active*; ulvm \
+                 knows that the LV is not active and prints what LVM2 prints where the driver is loaded",
+    },
+    Difference {
+        name: "free metadata space",
+        reason: "vg_mda_free and pv_mda_free count the text's own header (host, description), which \
+                 names another program and so is a few bytes longer or shorter",
+    },
+];
+
+/// Takes the meant differences out of two states.
+pub fn state(a: &mut State, b: &mut State) {
+    for state in [a, b] {
+        for (_, report) in &mut state.reports {
+            without_free_space(report);
+        }
+    }
+}
+
+/// Takes the meant differences out of a command's standard output.
+pub fn output(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace).map(inactive).collect()
+}
+
+fn inactive(word: &str) -> String {
+    let looks_like_attr = word.trim_end().len() == 10 && word.get(4..6) == Some("XX");
+    if looks_like_attr { ulvm_test_support::state::attr(word) } else { word.to_owned() }
+}
+
+fn without_free_space(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(without_free_space),
+        Value::Object(fields) => {
+            for (key, field) in fields.iter_mut() {
+                match key.as_str() {
+                    "vg_mda_free" | "pv_mda_free" => *field = Value::Null,
+                    _ => without_free_space(field),
+                }
+            }
+        }
+        _ => {}
+    }
+}

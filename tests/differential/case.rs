@@ -62,15 +62,24 @@ pub fn load(directory: &Path) -> Result<Vec<Case>, String> {
         .map_err(|error| format!("{}: {error}", directory.display()))?
         .filter_map(Result::ok)
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "case"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "case")
+        })
         .collect();
     files.sort();
     let mut cases: Vec<Case> = Vec::new();
     for file in &files {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
         for case in parse(file, &text)? {
             if let Some(other) = cases.iter().find(|other| other.name == case.name) {
-                return Err(format!("{} and {} both name a case {}", other.file.display(), file.display(), case.name));
+                return Err(format!(
+                    "{} and {} both name a case {}",
+                    other.file.display(),
+                    file.display(),
+                    case.name
+                ));
             }
             cases.push(case);
         }
@@ -88,10 +97,14 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
         if source.is_empty() || source.starts_with('#') {
             continue;
         }
-        let (head, rest) = source.split_once(' ').map_or((source, ""), |(head, rest)| (head, rest.trim()));
+        let (head, rest) = source
+            .split_once(' ')
+            .map_or((source, ""), |(head, rest)| (head, rest.trim()));
         if head == "case" {
             if rest.is_empty() || !rest.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-                return Err(wrong("a case needs a name of letters, digits and hyphens".into()));
+                return Err(wrong(
+                    "a case needs a name of letters, digits and hyphens".into(),
+                ));
             }
             cases.push(Case {
                 name: rest.into(),
@@ -103,7 +116,9 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
             });
             continue;
         }
-        let case = cases.last_mut().ok_or_else(|| wrong("a line before the first `case`".into()))?;
+        let case = cases
+            .last_mut()
+            .ok_or_else(|| wrong("a line before the first `case`".into()))?;
         let action = match head {
             "devices" => {
                 devices(case, rest).map_err(wrong)?;
@@ -128,7 +143,11 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
             "do" => Action::Outside(words(rest).map_err(wrong)?),
             _ => return Err(wrong(format!("unknown directive `{head}`"))),
         };
-        case.steps.push(Step { line: index + 1, source: source.into(), action });
+        case.steps.push(Step {
+            line: index + 1,
+            source: source.into(),
+            action,
+        });
     }
     Ok(cases)
 }
@@ -136,7 +155,9 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
 fn devices(case: &mut Case, rest: &str) -> Result<(), String> {
     for word in rest.split_whitespace() {
         match word.split_once('=') {
-            Some(("sector", size)) => case.sector = size.parse().map_err(|_| format!("sector size {size}"))?,
+            Some(("sector", size)) => {
+                case.sector = size.parse().map_err(|_| format!("sector size {size}"))?
+            }
             Some(_) => return Err(format!("unknown setting {word}")),
             None => {
                 let (size, times) = word.split_once('x').unwrap_or((word, "1"));
@@ -157,7 +178,10 @@ pub fn size_in_bytes(text: &str) -> Result<u64, String> {
         Some('g' | 'G') => (&text[..text.len() - 1], 30),
         _ => (text, 0),
     };
-    digits.parse::<u64>().map(|number| number << shift).map_err(|_| format!("not a size: {text}"))
+    digits
+        .parse::<u64>()
+        .map(|number| number << shift)
+        .map_err(|_| format!("not a size: {text}"))
 }
 
 /// Splits at blanks; single and double quotes keep them.

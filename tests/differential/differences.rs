@@ -37,12 +37,18 @@ pub fn state(a: &mut State, b: &mut State) {
 
 /// Takes the meant differences out of a command's standard output.
 pub fn output(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace).map(inactive).collect()
+    text.split_inclusive(char::is_whitespace)
+        .map(inactive)
+        .collect()
 }
 
 fn inactive(word: &str) -> String {
     let looks_like_attr = word.trim_end().len() == 10 && word.get(4..6) == Some("XX");
-    if looks_like_attr { ulvm_test_support::state::attr(word) } else { word.to_owned() }
+    if looks_like_attr {
+        ulvm_test_support::state::attr(word)
+    } else {
+        word.to_owned()
+    }
 }
 
 fn without_free_space(value: &mut Value) {

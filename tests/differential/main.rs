@@ -26,12 +26,52 @@ const THREADS: usize = 6;
 
 /// Commands that a sequence must exercise.
 const COMMANDS: &[&str] = &[
-    "pvcreate", "pvremove", "pvs", "pvdisplay", "pvscan", "pvchange", "pvresize", "pvck", "vgcreate",
-    "vgremove", "vgs", "vgdisplay", "vgscan", "vgchange", "vgextend", "vgreduce", "vgrename", "vgsplit",
-    "vgmerge", "vgexport", "vgimport", "vgimportclone", "vgcfgbackup", "vgcfgrestore", "vgck", "lvcreate",
-    "lvremove", "lvs", "lvdisplay", "lvscan", "lvchange", "lvrename", "lvextend", "lvreduce", "lvresize",
-    "lvmdiskscan", "lvmdevices", "lvmconfig", "fullreport", "formats", "segtypes", "tags", "devtypes",
-    "systemid", "version", "help",
+    "pvcreate",
+    "pvremove",
+    "pvs",
+    "pvdisplay",
+    "pvscan",
+    "pvchange",
+    "pvresize",
+    "pvck",
+    "vgcreate",
+    "vgremove",
+    "vgs",
+    "vgdisplay",
+    "vgscan",
+    "vgchange",
+    "vgextend",
+    "vgreduce",
+    "vgrename",
+    "vgsplit",
+    "vgmerge",
+    "vgexport",
+    "vgimport",
+    "vgimportclone",
+    "vgcfgbackup",
+    "vgcfgrestore",
+    "vgck",
+    "lvcreate",
+    "lvremove",
+    "lvs",
+    "lvdisplay",
+    "lvscan",
+    "lvchange",
+    "lvrename",
+    "lvextend",
+    "lvreduce",
+    "lvresize",
+    "lvmdiskscan",
+    "lvmdevices",
+    "lvmconfig",
+    "fullreport",
+    "formats",
+    "segtypes",
+    "tags",
+    "devtypes",
+    "systemid",
+    "version",
+    "help",
 ];
 
 fn main() -> ExitCode {
@@ -50,51 +90,102 @@ fn main() -> ExitCode {
     let mut suite = Suite::new(SEQUENCES + 3);
     suite.threads(THREADS);
     for case in cases.iter().cloned() {
-        let file = case.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        suite.case(format!("differential::{file}::{}", case.name), &[Need::Loop, Need::Lvm2], move || {
-            run::run(&case, Path::new(env!("CARGO_BIN_EXE_ulvm")), mode)
-        });
+        let file = case
+            .file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        suite.case(
+            format!("differential::{file}::{}", case.name),
+            &[Need::Loop, Need::Lvm2],
+            move || run::run(&case, Path::new(env!("CARGO_BIN_EXE_ulvm")), mode),
+        );
     }
     let all = Arc::clone(&cases);
-    suite.case("differential::coverage::commands", &[], move || every_command_has_a_case(&all));
+    suite.case("differential::coverage::commands", &[], move || {
+        every_command_has_a_case(&all)
+    });
     suite.case("differential::coverage::compatibility", &[], move || {
         every_promise_names_a_case(&cases, &root.join("docs/compatibility.md"))
     });
-    suite.case("differential::coverage::differences_on_purpose", &[], || {
-        let count = differences::ON_PURPOSE.len();
-        ensure!(count <= 10, "{count} differences on purpose; at most ten are allowed");
-        for difference in differences::ON_PURPOSE {
-            ensure!(difference.reason.len() > 20, "{} has no reason", difference.name);
-        }
-        Ok(())
-    });
+    suite.case(
+        "differential::coverage::differences_on_purpose",
+        &[],
+        || {
+            let count = differences::ON_PURPOSE.len();
+            ensure!(
+                count <= 10,
+                "{count} differences on purpose; at most ten are allowed"
+            );
+            for difference in differences::ON_PURPOSE {
+                ensure!(
+                    difference.reason.len() > 20,
+                    "{} has no reason",
+                    difference.name
+                );
+            }
+            Ok(())
+        },
+    );
     suite.run()
 }
 
 fn every_command_has_a_case(cases: &[Case]) -> Result<(), String> {
     let used = |command: &str| {
-        cases.iter().flat_map(|case| &case.steps).any(|step| match &step.action {
-            Action::Run(run) => run.words.first().is_some_and(|word| word == command),
-            _ => false,
-        })
+        cases
+            .iter()
+            .flat_map(|case| &case.steps)
+            .any(|step| match &step.action {
+                Action::Run(run) => run.words.first().is_some_and(|word| word == command),
+                _ => false,
+            })
     };
-    let missing: Vec<&str> = COMMANDS.iter().copied().filter(|command| !used(command)).collect();
-    ensure!(missing.is_empty(), "no sequence uses {}", missing.join(", "));
+    let missing: Vec<&str> = COMMANDS
+        .iter()
+        .copied()
+        .filter(|command| !used(command))
+        .collect();
+    ensure!(
+        missing.is_empty(),
+        "no sequence uses {}",
+        missing.join(", ")
+    );
     Ok(())
 }
 
 /// A row `| thing | works | case |` must name a case that exists.
 fn every_promise_names_a_case(cases: &[Case], file: &Path) -> Result<(), String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut rows = 0;
     for (number, line) in text.lines().enumerate() {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
-        let Some(at) = cells.iter().position(|cell| *cell == "works") else { continue };
+        let cells: Vec<&str> = line
+            .trim()
+            .trim_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect();
+        let Some(at) = cells.iter().position(|cell| *cell == "works") else {
+            continue;
+        };
         rows += 1;
         let named = cells.get(at + 1).copied().unwrap_or("").trim_matches('`');
-        ensure!(!named.is_empty(), "line {}: `works` without a case", number + 1);
-        for name in named.split([',', ' ']).map(|name| name.trim_matches('`')).filter(|name| !name.is_empty()) {
-            ensure!(cases.iter().any(|case| case.name == name), "line {}: no case {name}", number + 1);
+        ensure!(
+            !named.is_empty(),
+            "line {}: `works` without a case",
+            number + 1
+        );
+        for name in named
+            .split([',', ' '])
+            .map(|name| name.trim_matches('`'))
+            .filter(|name| !name.is_empty())
+        {
+            ensure!(
+                cases.iter().any(|case| case.name == name),
+                "line {}: no case {name}",
+                number + 1
+            );
         }
     }
     ensure!(rows > 0, "{} promises nothing", file.display());

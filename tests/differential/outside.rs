@@ -25,7 +25,9 @@ pub fn act(words: &[String], devices: &mut [LoopDevice]) -> Result<(), String> {
         ["save", from, to] | ["load", to, from] => copy(from, to),
         ["resize", path, size] => {
             let size = size_in_bytes(size)?;
-            let device = devices.iter_mut().find(|device| device.node() == PathBuf::from(path));
+            let device = devices
+                .iter_mut()
+                .find(|device| device.node() == PathBuf::from(path));
             device.ok_or(format!("no device {path}"))?.resize(size)
         }
         ["image", vector, name, path] => image(vector, name, path),
@@ -37,27 +39,40 @@ pub fn act(words: &[String], devices: &mut [LoopDevice]) -> Result<(), String> {
 }
 
 fn open(path: &str) -> Result<File, String> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|error| format!("{path}: {error}"))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 fn write(path: &str, offset: u64, bytes: &[u8]) -> Result<(), String> {
     let file = open(path)?;
-    file.write_all_at(bytes, offset).and_then(|()| file.sync_all()).map_err(|error| format!("{path}: {error}"))
+    file.write_all_at(bytes, offset)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 /// Inverts the lowest bit of one byte.
 fn flip(path: &str, offset: u64) -> Result<(), String> {
     let file = open(path)?;
     let mut byte = [0];
-    file.read_exact_at(&mut byte, offset).map_err(|error| format!("{path}: {error}"))?;
+    file.read_exact_at(&mut byte, offset)
+        .map_err(|error| format!("{path}: {error}"))?;
     write(path, offset, &[byte[0] ^ 1])
 }
 
 fn copy(from: &str, to: &str) -> Result<(), String> {
     let bytes = std::fs::read(from).map_err(|error| format!("{from}: {error}"))?;
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(to);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(to);
     let file = file.map_err(|error| format!("{to}: {error}"))?;
-    file.write_all_at(&bytes, 0).and_then(|()| file.sync_all()).map_err(|error| format!("{to}: {error}"))
+    file.write_all_at(&bytes, 0)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| format!("{to}: {error}"))
 }
 
 fn replace(file: &str, old: &str, new: &str) -> Result<(), String> {
@@ -85,5 +100,7 @@ fn make_signature(path: &str, kind: &str) -> Result<(), String> {
         _ => return Err(format!("unknown signature {kind}")),
     };
     let found = needs::program(program).ok_or(format!("program `{program}` is not installed"))?;
-    process::output(found, arguments)?.success(program).map(drop)
+    process::output(found, arguments)?
+        .success(program)
+        .map(drop)
 }

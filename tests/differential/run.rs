@@ -33,12 +33,20 @@ pub fn run(case: &Case, ulvm: &Path, mode: Mode) -> Result<(), String> {
     let scratch = loopdev::scratch()?;
     let mut devices = Vec::new();
     for (index, &size) in case.devices.iter().enumerate() {
-        devices.push(LoopDevice::attach(&scratch.path().join(format!("pv{index}.img")), size, case.sector)?);
+        devices.push(LoopDevice::attach(
+            &scratch.path().join(format!("pv{index}.img")),
+            size,
+            case.sector,
+        )?);
     }
     let mut site = Site::new(ulvm)?;
     let reference = side(case, Tool::Debian, &mut site, &mut devices)?;
-    if !reference.windows(2).any(|pair| pair[0].state.disks != pair[1].state.disks)
-        && !reference.first().is_some_and(|trace| trace.state.disks.iter().any(|disk| disk != "no label\n"))
+    if !reference
+        .windows(2)
+        .any(|pair| pair[0].state.disks != pair[1].state.disks)
+        && !reference
+            .first()
+            .is_some_and(|trace| trace.state.disks.iter().any(|disk| disk != "no label\n"))
     {
         return Err("the sequence changes no metadata".into());
     }
@@ -53,13 +61,21 @@ pub fn run(case: &Case, ulvm: &Path, mode: Mode) -> Result<(), String> {
     compare(case, &reference, &ours)
 }
 
-fn side(case: &Case, tool: Tool, site: &mut Site, devices: &mut [LoopDevice]) -> Result<Vec<Trace>, String> {
+fn side(
+    case: &Case,
+    tool: Tool,
+    site: &mut Site,
+    devices: &mut [LoopDevice],
+) -> Result<Vec<Trace>, String> {
     site.unconfigure();
     site.reset()?;
     for line in &case.config {
         site.configure(line)?;
     }
-    let nodes: Vec<PathBuf> = devices.iter().map(|device| device.node().to_path_buf()).collect();
+    let nodes: Vec<PathBuf> = devices
+        .iter()
+        .map(|device| device.node().to_path_buf())
+        .collect();
     let mut visible = nodes.clone();
     site.show(&visible)?;
     let mut places: Vec<(String, String)> = nodes
@@ -78,16 +94,23 @@ fn side(case: &Case, tool: Tool, site: &mut Site, devices: &mut [LoopDevice]) ->
             Action::Run(run) => {
                 let trace = one(run, tool, site, &nodes, &mut normal).map_err(at)?;
                 if tool == Tool::Debian && (trace.code == 0) != run.succeeds {
-                    return Err(at(format!("the case expects otherwise: exit code {}\n{}", trace.code, trace.stderr)));
+                    return Err(at(format!(
+                        "the case expects otherwise: exit code {}\n{}",
+                        trace.code, trace.stderr
+                    )));
                 }
                 traces.push(trace);
             }
             Action::Prepare(words) => {
                 let words = expand_all(words, site, &nodes).map_err(at)?;
-                site.run(Tool::Debian, &words, &[]).and_then(|done| done.success("lvm2")).map_err(at)?;
+                site.run(Tool::Debian, &words, &[])
+                    .and_then(|done| done.success("lvm2"))
+                    .map_err(at)?;
             }
             Action::Config(line) => site.configure(&expand(line, site, &nodes).map_err(at)?)?,
-            Action::Outside(words) => outside_step(step, words, site, devices, &nodes, &mut visible).map_err(at)?,
+            Action::Outside(words) => {
+                outside_step(step, words, site, devices, &nodes, &mut visible).map_err(at)?
+            }
         }
     }
     Ok(traces)
@@ -119,18 +142,32 @@ fn outside_step(
     site.show(visible)
 }
 
-fn one(run: &Run, tool: Tool, site: &Site, nodes: &[PathBuf], normal: &mut Normaliser) -> Result<Trace, String> {
+fn one(
+    run: &Run,
+    tool: Tool,
+    site: &Site,
+    nodes: &[PathBuf],
+    normal: &mut Normaliser,
+) -> Result<Trace, String> {
     let words = expand_all(&run.words, site, nodes)?;
     let done = site.run(tool, &words, run.stdin.as_bytes())?;
     // Set while the reports are not there yet, or to look at the disks alone.
     let disks_only = std::env::var_os("ULVM_DIFF_DISKS_ONLY").is_some();
     let state = State::capture(site, tool, nodes, normal, disks_only)?;
     let output = run.compare_output.then(|| normal.text(&done.out()));
-    Ok(Trace { code: done.code, output, stderr: done.err(), state })
+    Ok(Trace {
+        code: done.code,
+        output,
+        stderr: done.err(),
+        state,
+    })
 }
 
 fn compare(case: &Case, reference: &[Trace], ours: &[Trace]) -> Result<(), String> {
-    let runs = case.steps.iter().filter(|step| matches!(step.action, Action::Run(_)));
+    let runs = case
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::Run(_)));
     let mut report = String::new();
     for ((step, a), b) in runs.zip(reference).zip(ours) {
         let mut found = String::new();
@@ -159,11 +196,18 @@ fn compare(case: &Case, reference: &[Trace], ours: &[Trace]) -> Result<(), Strin
             break;
         }
     }
-    if report.is_empty() { Ok(()) } else { Err(report) }
+    if report.is_empty() {
+        Ok(())
+    } else {
+        Err(report)
+    }
 }
 
 fn indent(who: &str, text: &str) -> String {
-    text.lines().take(12).map(|line| format!("    {who}: {line}\n")).collect()
+    text.lines()
+        .take(12)
+        .map(|line| format!("    {who}: {line}\n"))
+        .collect()
 }
 
 fn expand_all(words: &[String], site: &Site, nodes: &[PathBuf]) -> Result<Vec<String>, String> {
@@ -198,8 +242,12 @@ fn vg_id(node: &Path) -> Result<String, String> {
     let found = disk_text::read(node)?.ok_or(format!("{}: no label", node.display()))?;
     let text = found.areas.into_iter().find_map(|area| area.text);
     let text = text.ok_or(format!("{}: no metadata", node.display()))?;
-    let line = text.lines().find_map(|line| line.trim().strip_prefix("id = \""));
-    line.and_then(|line| line.split('"').next()).map(str::to_owned).ok_or("no VG id in the metadata".into())
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("id = \""));
+    line.and_then(|line| line.split('"').next())
+        .map(str::to_owned)
+        .ok_or("no VG id in the metadata".into())
 }
 
 /// 6-4-4-4-4-4-6.

@@ -30,7 +30,10 @@ impl Normaliser {
                 rule("(?m)creation_host = \"[^\"]*\".*$", "creation_host = H"),
                 rule("(?m)creation_time = \\d+.*$", "creation_time = T"),
                 rule("\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d [+-]\\d{4}", "T"),
-                rule("(?m)(Sun|Mon|Tue|Wed|Thu|Fri|Sat) [A-Z][a-z]{2} [ 0-9]\\d \\d\\d:\\d\\d:\\d\\d \\d{4}", "T"),
+                rule(
+                    "(?m)(Sun|Mon|Tue|Wed|Thu|Fri|Sat) [A-Z][a-z]{2} [ 0-9]\\d \\d\\d:\\d\\d:\\d\\d \\d{4}",
+                    "T",
+                ),
             ],
             places: places.to_vec(),
         }
@@ -88,7 +91,12 @@ fn compile(pattern: &str) -> Regex {
 pub fn diff(left: &str, right: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (left.lines().collect(), right.lines().collect());
     let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let tail = a[head..].iter().rev().zip(b[head..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let tail = a[head..]
+        .iter()
+        .rev()
+        .zip(b[head..].iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
     let mut out = String::new();
     let mut show = |sign: &str, lines: &[&str]| {
         const MOST: usize = 40;
@@ -96,7 +104,10 @@ pub fn diff(left: &str, right: &str) -> String {
             out.push_str(&format!("    {sign} {line}\n"));
         }
         if lines.len() > MOST {
-            out.push_str(&format!("    {sign} ... {} more lines\n", lines.len() - MOST));
+            out.push_str(&format!(
+                "    {sign} ... {} more lines\n",
+                lines.len() - MOST
+            ));
         }
     };
     show(" ", &a[head.saturating_sub(3)..head]);

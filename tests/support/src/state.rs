@@ -8,9 +8,15 @@ use crate::normal::{Normaliser, diff};
 
 /// The three reports that together show all that is stored.
 pub const REPORTS: &[(&str, &str)] = &[
-    ("pvs", "pvs -a --reportformat json --units b -o pv_all,vg_name,pvseg_all,lv_name,segtype,seg_start_pe"),
+    (
+        "pvs",
+        "pvs -a --reportformat json --units b -o pv_all,vg_name,pvseg_all,lv_name,segtype,seg_start_pe",
+    ),
     ("vgs", "vgs --reportformat json --units b -o vg_all"),
-    ("lvs", "lvs -a --reportformat json --units b -o vg_name,lv_all,seg_all"),
+    (
+        "lvs",
+        "lvs -a --reportformat json --units b -o vg_name,lv_all,seg_all",
+    ),
 ];
 
 /// Reports and disks at one moment.
@@ -72,7 +78,11 @@ fn report(
     let done = site.run(tool, &words, &[])?;
     let text = normal.text(&done.out());
     let mut value: Value = serde_json::from_str(&text).map_err(|error| {
-        format!("{tool}: {name} does not print JSON alone: {error}\nstdout: {}\nstderr: {}", text, done.err())
+        format!(
+            "{tool}: {name} does not print JSON alone: {error}\nstdout: {}\nstderr: {}",
+            text,
+            done.err()
+        )
     })?;
     if tool == Tool::Debian {
         as_if_driver_were_loaded(&mut value);
@@ -83,14 +93,21 @@ fn report(
 /// Without its kernel driver LVM2 does not know whether an LV is active; ulvm does, and prints what
 /// LVM2 prints for an inactive LV where the driver is there.
 fn as_if_driver_were_loaded(value: &mut Value) {
-    const UNKNOWN: &[&str] = &["lv_active", "lv_active_locally", "lv_active_remotely", "lv_active_exclusively"];
+    const UNKNOWN: &[&str] = &[
+        "lv_active",
+        "lv_active_locally",
+        "lv_active_remotely",
+        "lv_active_exclusively",
+    ];
     match value {
         Value::Array(items) => items.iter_mut().for_each(as_if_driver_were_loaded),
         Value::Object(fields) => {
             for (key, field) in fields.iter_mut() {
                 match field {
                     Value::String(text) if key == "lv_attr" => *text = attr(text),
-                    Value::String(text) if UNKNOWN.contains(&key.as_str()) && text == "unknown" => text.clear(),
+                    Value::String(text) if UNKNOWN.contains(&key.as_str()) && text == "unknown" => {
+                        text.clear()
+                    }
                     _ => as_if_driver_were_loaded(field),
                 }
             }
@@ -101,11 +118,21 @@ fn as_if_driver_were_loaded(value: &mut Value) {
 
 /// `-wi-XX----` as `-wi-------`.
 pub fn attr(text: &str) -> String {
-    text.char_indices().map(|(at, c)| if c == 'X' && (at == 4 || at == 5) { '-' } else { c }).collect()
+    text.char_indices()
+        .map(|(at, c)| {
+            if c == 'X' && (at == 4 || at == 5) {
+                '-'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 fn render(disk: Option<&OnDisk>, normal: &mut Normaliser) -> String {
-    let Some(disk) = disk else { return "no label\n".into() };
+    let Some(disk) = disk else {
+        return "no label\n".into();
+    };
     let mut out = format!(
         "label in sector {}, id {}, device size {}\ndata areas {:?}\nextension {:?}, bootloader areas {:?}\n",
         disk.label_sector,

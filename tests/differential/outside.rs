@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use ulvm_test_support::loopdev::{self, LoopDevice};
 use ulvm_test_support::vectors::Vector;
@@ -27,7 +27,7 @@ pub fn act(words: &[String], devices: &mut [LoopDevice]) -> Result<(), String> {
             let size = size_in_bytes(size)?;
             let device = devices
                 .iter_mut()
-                .find(|device| device.node() == PathBuf::from(path));
+                .find(|device| device.node() == Path::new(path));
             device.ok_or(format!("no device {path}"))?.resize(size)
         }
         ["image", vector, name, path] => image(vector, name, path),

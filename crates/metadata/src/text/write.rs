@@ -1,0 +1,238 @@
+//! Text out: lines with or without indentation and comments, and whole trees.
+
+use std::fmt::Write as _;
+
+use crate::tree::{Item, Node, Section, Value};
+
+/// Builds a text line by line.
+#[derive(Debug)]
+pub struct Writer {
+    out: String,
+    depth: usize,
+    indent: bool,
+    comments: bool,
+}
+
+impl Writer {
+    /// Without indentation and comments, as in metadata areas.
+    pub fn raw() -> Self {
+        Self {
+            out: String::new(),
+            depth: 0,
+            indent: false,
+            comments: false,
+        }
+    }
+    /// With a tab per level and comments, as in backup files.
+    pub fn commented() -> Self {
+        Self {
+            out: String::new(),
+            depth: 0,
+            indent: true,
+            comments: true,
+        }
+    }
+    /// What has been written.
+    pub fn finish(self) -> String {
+        self.out
+    }
+    /// Room for `bytes` more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+    /// Are comments written?
+    pub fn has_comments(&self) -> bool {
+        self.comments
+    }
+
+    fn begin(&mut self) {
+        if self.indent {
+            for _ in 0..self.depth {
+                self.out.push('\t');
+            }
+        }
+    }
+    /// An empty line.
+    pub fn blank(&mut self) {
+        self.out.push('\n');
+    }
+    /// A line as it is.
+    pub fn line(&mut self, text: &str) {
+        self.begin();
+        self.out.push_str(text);
+        self.out.push('\n');
+    }
+    /// `key {`, one level deeper from here on.
+    pub fn open(&mut self, key: &str) {
+        self.begin();
+        push_key(&mut self.out, key);
+        self.out.push_str(" {\n");
+        self.depth += 1;
+    }
+    /// `}`
+    pub fn close(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.line("}");
+    }
+    /// `key = [`, elements follow as lines.
+    pub fn open_array(&mut self, key: &str) {
+        self.begin();
+        let _ = writeln!(self.out, "{key} = [");
+        self.depth += 1;
+    }
+    /// `]`
+    pub fn close_array(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.line("]");
+    }
+    /// `key = 5`
+    pub fn int(&mut self, key: &str, n: impl std::fmt::Display) {
+        self.begin();
+        let _ = writeln!(self.out, "{key} = {n}");
+    }
+    /// `key = 5`, with a comment behind a tab where comments are written.
+    pub fn int_with(
+        &mut self,
+        key: &str,
+        n: impl std::fmt::Display,
+        comment: impl FnOnce() -> String,
+    ) {
+        self.int_tabbed(key, n, 1, comment);
+    }
+    /// [`Writer::int_with`] with several tabs.
+    pub fn int_tabbed(
+        &mut self,
+        key: &str,
+        n: impl std::fmt::Display,
+        tabs: usize,
+        comment: impl FnOnce() -> String,
+    ) {
+        self.begin();
+        let _ = write!(self.out, "{key} = {n}");
+        self.comment(tabs, comment);
+    }
+    /// `key = "text"`
+    pub fn str(&mut self, key: &str, text: &str) {
+        self.begin();
+        let _ = write!(self.out, "{key} = ");
+        push_quoted(&mut self.out, text);
+        self.out.push('\n');
+    }
+    /// `key = "text"`, with a comment behind tabs where comments are written.
+    pub fn str_with(&mut self, key: &str, text: &str, tabs: usize, comment: &str) {
+        self.begin();
+        let _ = write!(self.out, "{key} = ");
+        push_quoted(&mut self.out, text);
+        self.comment(tabs, || comment.to_owned());
+    }
+    /// `key = ["a", "b"]`
+    pub fn strs<'s>(&mut self, key: &str, words: impl IntoIterator<Item = &'s str>) {
+        self.begin();
+        let _ = write!(self.out, "{key} = [");
+        for (i, word) in words.into_iter().enumerate() {
+            if i > 0 {
+                self.out.push_str(", ");
+            }
+            push_quoted(&mut self.out, word);
+        }
+        self.out.push_str("]\n");
+    }
+    /// `key = value` of any kind.
+    pub fn value(&mut self, key: &str, value: &Value) {
+        self.begin();
+        push_key(&mut self.out, key);
+        self.out.push_str(" = ");
+        push_value(&mut self.out, value);
+        self.out.push('\n');
+    }
+    /// `"name", 5` and a comma unless it is the last one.
+    pub fn area(&mut self, name: &str, extent: u32, last: bool) {
+        self.begin();
+        push_quoted(&mut self.out, name);
+        let _ = write!(self.out, ", {extent}");
+        self.out.push_str(if last { "\n" } else { ",\n" });
+    }
+    /// An item with all that is in it.
+    pub fn item(&mut self, item: &Item) {
+        match &item.node {
+            Node::Value(v) => self.value(&item.key, v),
+            Node::Section(s) => {
+                self.open(&item.key);
+                self.items(s);
+                self.close();
+            }
+        }
+    }
+    /// All items of a section.
+    pub fn items(&mut self, section: &Section) {
+        for item in &section.items {
+            self.item(item);
+        }
+    }
+    fn comment(&mut self, tabs: usize, comment: impl FnOnce() -> String) {
+        if self.comments {
+            for _ in 0..tabs {
+                self.out.push('\t');
+            }
+            let _ = write!(self.out, "# {}", comment());
+        }
+        self.out.push('\n');
+    }
+}
+
+/// A tree as text without indentation. Parsing it gives the tree again.
+pub fn plain(section: &Section) -> String {
+    let mut w = Writer::raw();
+    w.items(section);
+    w.finish()
+}
+
+/// A key, quoted where a bare word would be read otherwise.
+fn push_key(out: &mut String, key: &str) {
+    let bare = !key.is_empty()
+        && key
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"+_.-/:@".contains(&c));
+    if bare {
+        out.push_str(key);
+    } else {
+        push_quoted(out, key);
+    }
+}
+
+/// A string with its quotes; `"` and `\` are escaped.
+pub fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    if text.contains(['"', '\\']) {
+        for c in text.chars() {
+            if matches!(c, '"' | '\\') {
+                out.push('\\');
+            }
+            out.push(c);
+        }
+    } else {
+        out.push_str(text);
+    }
+    out.push('"');
+}
+
+/// A value as it stands behind `=`.
+pub fn push_value(out: &mut String, value: &Value) {
+    match value {
+        Value::Int(n) => {
+            let _ = write!(out, "{n}");
+        }
+        Value::Float(f) => out.push_str(f),
+        Value::Str(s) => push_quoted(out, s),
+        Value::Array(elements) => {
+            out.push('[');
+            for (i, e) in elements.iter().enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                push_value(out, e);
+            }
+            out.push(']');
+        }
+    }
+}

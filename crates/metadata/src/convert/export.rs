@@ -197,8 +197,8 @@ fn export_vg(w: &mut Writer, c: &Context) {
         w.close();
     }
     w.close();
+    w.blank();
     if !vg.lvs.is_empty() {
-        w.blank();
         w.open("logical_volumes");
         for visible in [true, false] {
             for lv in vg.lvs.values().filter(|lv| lv.status.visible == visible) {
@@ -210,8 +210,8 @@ fn export_vg(w: &mut Writer, c: &Context) {
         }
         w.close();
     }
+    w.blank();
     if let Some(historical) = &vg.historical {
-        w.blank();
         w.open("historical_logical_volumes");
         for item in &historical.items {
             w.blank();
@@ -219,7 +219,6 @@ fn export_vg(w: &mut Writer, c: &Context) {
         }
         w.close();
     }
-    w.blank();
     w.close();
 }
 
@@ -297,8 +296,8 @@ fn export_lv(w: &mut Writer, c: &Context, lv: &Lv) {
         w.item(item);
     }
     w.int("segment_count", lv.segments.len());
+    w.blank();
     for (n, segment) in lv.segments.iter().enumerate() {
-        w.blank();
         w.open(&format!("segment{}", n + 1));
         export_segment(w, c, segment);
         w.close();

@@ -200,8 +200,9 @@ fn export_vg(w: &mut Writer, c: &Context) {
     w.blank();
     if !vg.lvs.is_empty() {
         w.open("logical_volumes");
-        for visible in [true, false] {
-            for lv in vg.lvs.values().filter(|lv| lv.status.visible == visible) {
+        let visible = written_first(vg);
+        for group in [true, false] {
+            for (_, lv) in vg.lvs.iter().filter(|(k, _)| visible[k.slot() as usize] == group) {
                 w.blank();
                 w.open(&lv.name);
                 export_lv(w, c, lv);
@@ -220,6 +221,30 @@ fn export_vg(w: &mut Writer, c: &Context) {
         w.close();
     }
     w.close();
+}
+
+/// Which LVs, by slot, are written before the others: those that the user sees. That is not the
+/// VISIBLE word alone: of a snapshot, the LV `snapshotN` has it and the COW LV does not, while the
+/// user sees the COW LV, as long as it is not being merged and its origin is seen or virtual.
+fn written_first(vg: &Vg) -> Vec<bool> {
+    let mut visible = vec![false; vg.lvs.slot_count()];
+    for (key, lv) in vg.lvs.iter() {
+        visible[key.slot() as usize] = lv.status.visible;
+    }
+    for (key, lv) in vg.lvs.iter() {
+        let Some(SegmentKind::Snapshot(s)) = lv.segments.first().map(|s| &s.kind) else {
+            continue;
+        };
+        visible[key.slot() as usize] = false;
+        let virtual_origin = vg.lvs.get(s.origin).is_some_and(|origin| {
+            matches!(origin.segments.first().map(|s| &s.kind), Some(SegmentKind::Zero))
+        });
+        let origin_seen = visible.get(s.origin.slot() as usize).copied();
+        if let Some(cow) = visible.get_mut(s.cow.slot() as usize) {
+            *cow = !s.merging && (virtual_origin || origin_seen == Some(true));
+        }
+    }
+    visible
 }
 
 pub(super) fn export_tags(w: &mut Writer, tags: &[String]) {

@@ -155,6 +155,10 @@ fn foreign(w: &mut Writer, f: &Foreign) {
                     size_text(Sectors(u64::try_from(n).unwrap_or(0)))
                 });
             }
+            (Node::Section(_), "message1") => {
+                w.blank();
+                w.item(item);
+            }
             (Node::Section(s), key) if key.starts_with("policy_settings") => {
                 settings(w, key, s);
             }

@@ -51,15 +51,12 @@ fn texts(image: &[u8]) -> Vec<Vec<u8>> {
             continue;
         };
         let text = &rest[..len];
-        let begins = text
-            .iter()
-            .position(|b| *b == b'{')
-            .is_some_and(|p| {
-                let name = &text[..p.max(1) - 1];
-                name.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
-                    && text[p + 1..].starts_with(b"\nid = ")
-                    && text[p + 46..].starts_with(b"\"\nseqno = ")
-            });
+        let begins = text.iter().position(|b| *b == b'{').is_some_and(|p| {
+            let name = &text[..p.max(1) - 1];
+            name.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'-')
+                && text[p + 1..].starts_with(b"\nid = ")
+                && text[p + 46..].starts_with(b"\"\nseqno = ")
+        });
         if begins && text.ends_with(b"2026\n\n") {
             out.push(text.to_vec());
         }

@@ -319,7 +319,9 @@ fn import_pv(
                 name: name.string()?.to_owned(),
             });
         }
-        (kind, name) => pv.extra.extend(kind.into_iter().chain(name).map(ItemRef::to_tree)),
+        (kind, name) => pv
+            .extra
+            .extend(kind.into_iter().chain(name).map(ItemRef::to_tree)),
     }
     match (ba_start, ba_size) {
         (Some(start), Some(size)) => {
@@ -343,7 +345,10 @@ fn import_lvs(
     for (slot, item) in section.items().enumerate() {
         let key = LvKey::from_slot(u32::try_from(slot).unwrap_or(u32::MAX));
         if names.insert(item.key, key).is_some() {
-            return Err(content(format!("LV {}/{}", vg.name, item.key), "occurs twice"));
+            return Err(content(
+                format!("LV {}/{}", vg.name, item.key),
+                "occurs twice",
+            ));
         }
     }
     vg.lvs = Arena::with_capacity(names.len());

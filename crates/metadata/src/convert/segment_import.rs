@@ -109,9 +109,23 @@ pub(super) fn import_segment(section: SectionRef, names: &Names) -> Result<Segme
 
 fn is_raid(word: &str) -> bool {
     const LEVELS: [&str; 17] = [
-        "raid0", "raid0_meta", "raid1", "raid10", "raid10_near", "raid4", "raid5", "raid5_n",
-        "raid5_ls", "raid5_la", "raid5_rs", "raid5_ra", "raid6", "raid6_zr", "raid6_nr",
-        "raid6_nc", "raid6_n_6",
+        "raid0",
+        "raid0_meta",
+        "raid1",
+        "raid10",
+        "raid10_near",
+        "raid4",
+        "raid5",
+        "raid5_n",
+        "raid5_ls",
+        "raid5_la",
+        "raid5_rs",
+        "raid5_ra",
+        "raid6",
+        "raid6_zr",
+        "raid6_nr",
+        "raid6_nc",
+        "raid6_n_6",
     ];
     const MORE: [&str; 4] = ["raid6_ls_6", "raid6_la_6", "raid6_rs_6", "raid6_ra_6"];
     LEVELS.contains(&word) || MORE.contains(&word)

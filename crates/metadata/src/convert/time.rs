@@ -109,12 +109,27 @@ mod tests {
 
     #[test]
     fn dates() {
-        assert_eq!(ctime_text(1_795_450_104, Zone::UTC), "Mon Nov 23 16:08:24 2026");
+        assert_eq!(
+            ctime_text(1_795_450_104, Zone::UTC),
+            "Mon Nov 23 16:08:24 2026"
+        );
         assert_eq!(ctime_text(0, Zone::UTC), "Thu Jan  1 00:00:00 1970");
-        assert_eq!(iso_text(951_782_400, Zone::UTC), "2000-02-29 00:00:00 +0000");
-        assert_eq!(iso_text(951_868_800, Zone::UTC), "2000-03-01 00:00:00 +0000");
-        assert_eq!(iso_text(4_107_542_400, Zone::UTC), "2100-03-01 00:00:00 +0000");
-        assert_eq!(iso_text(1_735_689_599, Zone::UTC), "2024-12-31 23:59:59 +0000");
+        assert_eq!(
+            iso_text(951_782_400, Zone::UTC),
+            "2000-02-29 00:00:00 +0000"
+        );
+        assert_eq!(
+            iso_text(951_868_800, Zone::UTC),
+            "2000-03-01 00:00:00 +0000"
+        );
+        assert_eq!(
+            iso_text(4_107_542_400, Zone::UTC),
+            "2100-03-01 00:00:00 +0000"
+        );
+        assert_eq!(
+            iso_text(1_735_689_599, Zone::UTC),
+            "2024-12-31 23:59:59 +0000"
+        );
         assert_eq!(
             iso_text(1_735_689_599, Zone(|_| -5400)),
             "2024-12-31 22:29:59 -0130"

@@ -66,7 +66,10 @@ pub fn parse_str(text: &str) -> Result<Doc<'_>, TextError> {
 
 fn error_at(bytes: &[u8], at: usize, what: &'static str) -> TextError {
     let before = &bytes[..at.min(bytes.len())];
-    let line_start = before.iter().rposition(|b| *b == b'\n').map_or(0, |p| p + 1);
+    let line_start = before
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |p| p + 1);
     TextError {
         line: before.iter().filter(|b| **b == b'\n').count() + 1,
         col: before.len() - line_start + 1,
@@ -385,7 +388,13 @@ mod tests {
     use crate::tree::Value;
 
     fn one(text: &str) -> Value {
-        parse_str(text).unwrap().root().to_tree().value("k").unwrap().clone()
+        parse_str(text)
+            .unwrap()
+            .root()
+            .to_tree()
+            .value("k")
+            .unwrap()
+            .clone()
     }
 
     #[test]
@@ -414,7 +423,11 @@ mod tests {
         let b = a.get("b").and_then(NodeRef::section).unwrap();
         assert_eq!(b.get("c").and_then(NodeRef::int), Some(1));
         assert_eq!(a.get("d").and_then(NodeRef::int), Some(2));
-        let comments: Vec<_> = doc.comments().iter().map(|c| (doc.key_before(c), c.text)).collect();
+        let comments: Vec<_> = doc
+            .comments()
+            .iter()
+            .map(|c| (doc.key_before(c), c.text))
+            .collect();
         assert_eq!(comments, [(None, "first"), (Some("e"), "behind e")]);
     }
 
@@ -427,8 +440,14 @@ mod tests {
         assert_eq!(e("a {").what, "the text ends inside a section");
         assert_eq!(e("a = [1").what, "a value is expected");
         assert_eq!(e("a = [ b { c = 1 } ]").what, "a value is expected");
-        assert_eq!(e("a = 99999999999999999999").what, "not an integer of 64 bits");
-        assert_eq!(e(&"a {".repeat(MAX_DEPTH + 1)).what, "sections are nested too deep");
+        assert_eq!(
+            e("a = 99999999999999999999").what,
+            "not an integer of 64 bits"
+        );
+        assert_eq!(
+            e(&"a {".repeat(MAX_DEPTH + 1)).what,
+            "sections are nested too deep"
+        );
         assert_eq!(e("= 1").what, "a key is expected");
         assert_eq!(parse(b"a = \"\xff\"").unwrap_err().what, "not UTF-8");
     }

@@ -116,6 +116,10 @@ impl<K: Key, T> Arena<K, T> {
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &T> {
         self.slots.iter().flatten()
     }
+    /// Entries in list order.
+    pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut T> {
+        self.slots.iter_mut().flatten()
+    }
     /// Keys in list order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = K> {
         self.iter().map(|(k, _)| k)

@@ -4,6 +4,19 @@
 //! [`model::check`](crate::model::check::check), with what the user is told on the way, or an
 //! [`OpError`]. Nothing here prints, reads a clock or makes identifiers on its own.
 
+#[cfg(test)]
+mod fixture;
+pub mod pv_layout;
+pub mod tags;
+pub mod vg_change;
+pub mod vg_create;
+mod vg_extent_size;
+mod vg_graft;
+pub mod vg_merge;
+pub mod vg_pvs;
+pub mod vg_settle;
+pub mod vg_split;
+
 use std::fmt;
 
 use crate::model::Vg;

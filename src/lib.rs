@@ -6,8 +6,16 @@
 //! [`env`] and nowhere else.
 
 pub mod config;
+pub mod devices_file;
+pub mod discover;
+pub mod disk;
 pub mod env;
 pub mod error;
+pub mod filter;
 pub mod inventory;
+pub mod lock;
+pub mod partition;
 pub mod session;
+pub mod signatures;
+mod sys;
 pub mod ui;

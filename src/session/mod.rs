@@ -18,16 +18,8 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{DevKey, Device, FoundPv, Inventory, VgRead};
+pub use crate::lock::LockMode;
 use crate::ui::Ui;
-
-/// Mode of a lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LockMode {
-    /// Readers.
-    Shared,
-    /// One writer.
-    Exclusive,
-}
 
 /// Global options and configuration of one command.
 #[derive(Clone, Debug, Default)]

@@ -37,3 +37,18 @@ fetch() {
   apt-get "${apt[@]}" download "$package" >"$state/log" 2>&1 || cannot "$package could not be downloaded: $(tail -n 1 "$state/log")"
   dpkg -x "$package"_*.deb . && rm -f "$package"_*.deb || cannot "$package could not be unpacked"
 }
+
+# package NAMES PATH: prints where PATH of these packages is, unpacked together in the cache.
+package() {
+  local dir=$cache/package-$1
+  mkdir -p "$cache" || cannot "cannot make $cache"
+  (
+    flock 9
+    [ ! -e "$dir/ready" ] || exit 0
+    rm -rf "$dir" && mkdir -p "$dir" && cd "$dir" || cannot "cannot write in $cache"
+    for name in ${1//,/ }; do fetch "$name" stock; done
+    touch ready
+  ) 9>"$cache/lock-package" || return $?
+  [ -e "$dir$2" ] || cannot "the package $1 has no $2"
+  echo "$dir$2"
+}

@@ -7,6 +7,8 @@
 
 pub mod content;
 pub mod disk_text;
+pub mod guest;
+pub mod log_writes;
 pub mod loopdev;
 pub mod lvm;
 pub mod needs;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::{loopdev, lvm};
+use crate::{guest, loopdev, lvm};
 
 /// Something that not every machine has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Need {
     Program(&'static str),
     /// A directory or file that must exist.
     Path(&'static str),
+    /// A guest with a kernel of its own: QEMU, and the kernel's package in reach or in the cache.
+    Guest,
 }
 
 impl Need {
@@ -36,6 +38,10 @@ impl Need {
             Need::Program(name) => program(name)
                 .is_none()
                 .then(|| format!("program `{name}` is not installed")),
+            Need::Guest => {
+                static STATE: OnceLock<Option<String>> = OnceLock::new();
+                STATE.get_or_init(guest::unusable).clone()
+            }
             Need::Path(path) => (!Path::new(path).exists()).then(|| format!("{path} is not there")),
         }
     }

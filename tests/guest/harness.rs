@@ -145,7 +145,7 @@ fn logged() -> Outcome {
             entries.len()
         ));
     };
-    let flush = entries[one..two].iter().any(|entry| *entry == Entry::Flush);
+    let flush = entries[one..two].contains(&Entry::Flush);
     ensure!(flush, "no flush between the two writes");
     log_writes::replay(&entries, &copy, |number, _| number < two)
         .map_err(|error| error.to_string())?;

@@ -41,6 +41,13 @@ impl Notice {
             text: format!("WARNING: {}", text.as_ref()),
         }
     }
+    /// A warning that LVM2 writes without the word `WARNING`.
+    pub fn warn_plain(text: impl Into<String>) -> Self {
+        Self {
+            level: Level::Warn,
+            text: text.into(),
+        }
+    }
     /// Shown with `-v`.
     pub fn verbose(text: impl Into<String>) -> Self {
         Self {

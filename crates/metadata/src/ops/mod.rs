@@ -6,13 +6,16 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod pv_change;
 pub mod pv_layout;
 pub mod tags;
 pub mod vg_change;
 pub mod vg_create;
+pub mod vg_export;
 mod vg_extent_size;
 mod vg_graft;
 pub mod vg_merge;
+pub mod vg_missing;
 pub mod vg_pvs;
 pub mod vg_settle;
 pub mod vg_split;

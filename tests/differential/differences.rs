@@ -24,6 +24,11 @@ pub const ON_PURPOSE: &[Difference] = &[
         reason: "vg_mda_free and pv_mda_free count the text's own header (host, description), which \
                  names another program and so is a few bytes longer or shorter",
     },
+    Difference {
+        name: "JSON alone",
+        reason: "LVM2 prints messages (`Retrying metadata scan.`) into the middle of JSON output; ulvm prints \
+                 nothing but JSON there",
+    },
 ];
 
 /// Takes the meant differences out of two states.

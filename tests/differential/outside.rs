@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ulvm_test_support::loopdev::{self, LoopDevice};
-use ulvm_test_support::vectors::Vector;
+use ulvm_test_support::loopdev::LoopDevice;
+use ulvm_test_support::vectors::{Vector, write_blocks};
 use ulvm_test_support::{needs, process};
 
 use crate::case::size_in_bytes;
@@ -83,13 +83,13 @@ fn replace(file: &str, old: &str, new: &str) -> Result<(), String> {
     std::fs::write(file, text.replace(old, new)).map_err(|error| format!("{file}: {error}"))
 }
 
-/// Puts a PV image of `tests/vectors` on a device, which must be large enough.
+/// Puts a PV image of `tests/vectors` on a device that is empty and large enough.
 fn image(vector: &str, name: &str, path: &str) -> Result<(), String> {
-    let scratch = loopdev::scratch()?;
-    let images = Vector::load(vector)?.unpack(scratch.path())?;
-    let found = images.iter().find(|image| image.ends_with(name));
-    let found = found.ok_or(format!("{vector} has no image {name}"))?;
-    copy(&found.display().to_string(), path)
+    let bytes = Vector::load(vector)?.image(name)?;
+    let file = open(path)?;
+    write_blocks(&file, &bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 fn make_signature(path: &str, kind: &str) -> Result<(), String> {

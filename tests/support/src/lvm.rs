@@ -122,32 +122,45 @@ impl Site {
             .iter()
             .map(|device| format!("\"a|^{}$|\", ", device.display()))
             .collect();
-        let mut text = format!(
-            "devices {{\n\
-             \tscan = [ \"/dev\" ]\n\
-             \tfilter = [ {accept}\"r|.*|\" ]\n\
-             \tglobal_filter = [ {accept}\"r|.*|\" ]\n\
-             \tuse_devicesfile = 0\n\
-             \tobtain_device_list_from_udev = 0\n\
-             \texternal_device_info_source = \"none\"\n\
-             \tscan_lvs = 0\n\
-             \thints = \"none\"\n\
-             \tmultipath_component_detection = 0\n\
-             \tmd_component_detection = 0\n\
-             }}\n\
-             global {{\n\
-             \tlocking_dir = \"{}\"\n\
-             \tevent_activation = 0\n\
-             \tuse_lvmpolld = 0\n\
-             }}\n\
-             activation {{\n\
-             \tudev_sync = 0\n\
-             \tudev_rules = 0\n\
-             \tmonitoring = 0\n\
-             }}\n",
-            self.path().join("lock").display()
-        );
-        for line in &self.extra {
+        let filter = format!("[ {accept}\"r|.*|\" ]");
+        let locks = format!("\"{}\"", self.path().join("lock").display());
+        let base: [(&str, &str); 14] = [
+            ("devices/scan", "[ \"/dev\" ]"),
+            ("devices/filter", &filter),
+            ("devices/global_filter", &filter),
+            ("devices/use_devicesfile", "0"),
+            ("devices/obtain_device_list_from_udev", "0"),
+            ("devices/external_device_info_source", "\"none\""),
+            ("devices/scan_lvs", "0"),
+            ("devices/hints", "\"none\""),
+            ("devices/multipath_component_detection", "0"),
+            ("devices/md_component_detection", "0"),
+            ("global/locking_dir", &locks),
+            ("global/event_activation", "0"),
+            ("activation/udev_sync", "0"),
+            ("activation/monitoring", "0"),
+        ];
+        // LVM2 takes the first of two values for a key, so what a script sets must stand alone.
+        let is_set = |key: &str| {
+            self.extra
+                .iter()
+                .any(|line| line.split('=').next().map(str::trim) == Some(key))
+        };
+        let mut text = String::new();
+        for (key, value) in base.iter().filter(|(key, _)| !is_set(key)) {
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+        let mut last: Vec<&str> = Vec::new();
+        for line in self.extra.iter().rev() {
+            let key = line.split('=').next().map(str::trim);
+            if !last
+                .iter()
+                .any(|kept| kept.split('=').next().map(str::trim) == key)
+            {
+                last.push(line);
+            }
+        }
+        for line in last.iter().rev() {
             text.push_str(line);
             text.push('\n');
         }

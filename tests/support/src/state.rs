@@ -76,7 +76,15 @@ fn report(
 ) -> Result<(i32, Value), String> {
     let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
     let done = site.run(tool, &words, &[])?;
-    let text = normal.text(&done.out());
+    let mut text = normal.text(&done.out());
+    if tool == Tool::Debian {
+        // LVM2 prints these into the middle of its JSON; ulvm keeps standard output to JSON.
+        let chatter = ["  Retrying metadata scan.", "  Ignoring supplied major "];
+        let lines = text
+            .lines()
+            .filter(|line| !chatter.iter().any(|begin| line.starts_with(begin)));
+        text = lines.collect::<Vec<_>>().join("\n");
+    }
     let mut value: Value = serde_json::from_str(&text).map_err(|error| {
         format!(
             "{tool}: {name} does not print JSON alone: {error}\nstdout: {}\nstderr: {}",

@@ -62,39 +62,41 @@ impl Vector {
 
     /// Unpacks every image into `into`, under the name of its PV, and checks its recorded digest.
     pub fn unpack(&self, into: &Path) -> Result<Vec<PathBuf>, String> {
-        let images = self.expected["images"]
-            .as_array()
-            .ok_or("no images in expected.json")?;
-        images
+        self.images()
             .iter()
-            .map(|image| self.unpack_one(image, into))
+            .map(|name| {
+                let target = into.join(name);
+                write_sparse(&target, &self.image(name)?)
+                    .map_err(|error| format!("{}: {error}", target.display()))?;
+                Ok(target)
+            })
             .collect()
     }
 
-    fn unpack_one(&self, image: &Value, into: &Path) -> Result<PathBuf, String> {
+    /// The bytes of one image, checked against its recorded digest.
+    pub fn image(&self, name: &str) -> Result<Vec<u8>, String> {
+        let images = self.expected["images"]
+            .as_array()
+            .ok_or("no images in expected.json")?;
+        let image = images.iter().find(|image| image["pv"] == name);
+        let image = image.ok_or(format!("{} has no image {name}", self.name))?;
         let text = |key: &str| {
             image[key]
                 .as_str()
                 .ok_or(format!("{}: image without {key}", self.name))
         };
         let packed = self.directory.join(text("file")?);
-        let bytes =
-            std::fs::read(&packed).map_err(|error| format!("{}: {error}", packed.display()))?;
+        let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", packed.display());
+        let bytes = std::fs::read(&packed).map_err(|error| problem(&error))?;
         let mut unpacked = Vec::new();
         ruzstd::decoding::StreamingDecoder::new(bytes.as_slice())
-            .map_err(|error| format!("{}: {error}", packed.display()))?
+            .map_err(|error| problem(&error))?
             .read_to_end(&mut unpacked)
-            .map_err(|error| format!("{}: {error}", packed.display()))?;
+            .map_err(|error| problem(&error))?;
         if digest(&unpacked) != text("sha256")? {
-            return Err(format!(
-                "{}: the unpacked image is not the recorded one",
-                packed.display()
-            ));
+            return Err(problem(&"the unpacked image is not the recorded one"));
         }
-        let target = into.join(text("pv")?);
-        write_sparse(&target, &unpacked)
-            .map_err(|error| format!("{}: {error}", target.display()))?;
-        Ok(target)
+        Ok(unpacked)
     }
 }
 
@@ -108,10 +110,15 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// Writes a file, leaving blocks of zeroes as holes.
 pub fn write_sparse(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    const BLOCK: usize = 4096;
     let file = std::fs::File::create(path)?;
     file.set_len(bytes.len() as u64)?;
+    write_blocks(&file, bytes)
+}
+
+/// Writes the blocks that are not all zeroes to a file or device that reads as zeroes.
+pub fn write_blocks(file: &std::fs::File, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    const BLOCK: usize = 4096;
     for (index, block) in bytes.chunks(BLOCK).enumerate() {
         if block.iter().any(|&byte| byte != 0) {
             file.write_all_at(block, (index * BLOCK) as u64)?;

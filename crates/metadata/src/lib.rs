@@ -5,14 +5,17 @@
 #![forbid(unsafe_code)]
 
 pub mod alloc;
+pub mod commit;
 pub mod convert;
 pub mod crc;
 pub mod disk;
 pub mod model;
 pub mod name;
 pub mod notice;
+pub mod ondisk;
 pub mod ops;
 pub mod text;
 pub mod tree;
 pub mod units;
 pub mod uuid;
+mod wire;

@@ -7,7 +7,9 @@
 
 pub mod content;
 pub mod disk_text;
+pub mod forge;
 pub mod guest;
+pub mod images;
 pub mod log_writes;
 pub mod loopdev;
 pub mod lvm;

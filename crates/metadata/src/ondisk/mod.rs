@@ -6,6 +6,7 @@
 //! All numbers are little-endian; a sector is 512 bytes whatever the device says.
 
 mod label;
+pub mod layout;
 mod mda;
 mod read;
 mod ring;

@@ -1,0 +1,425 @@
+//! The search itself: policies from strict to lax, each in rounds; each round looks at every PV,
+//! collects one candidate area per PV (more with `anywhere`), takes the largest and hands out one
+//! piece. The order of every choice is observable in the metadata, so it follows LVM2's.
+
+use super::free::FreeMap;
+use super::{AllocError, Piece, Request, pv_areas};
+use crate::model::{AllocPolicy, PvKey, Vg};
+use crate::units::Extents;
+
+/// An area chosen for a stripe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Candidate {
+    /// Index of the PV in the map.
+    map: usize,
+    /// Which area of it.
+    area: u32,
+    /// Extents reserved of it.
+    used: u32,
+}
+
+/// To what new extents are drawn in a round.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Draw {
+    /// Nothing.
+    No,
+    /// Directly behind the last segment.
+    BehindSegment,
+    /// The PVs of the LV.
+    SegmentPvs,
+    /// The PVs of the pieces this request was given so far.
+    AllocatedPvs,
+}
+
+/// Preferences of a round.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    policy: AllocPolicy,
+    draw: Draw,
+    /// The candidates stand for a certain stripe each, in order.
+    positional: bool,
+    by_tags: bool,
+    /// More than one piece may be made.
+    can_split: bool,
+    /// The second look of a round: only areas that were not chosen yet, and no preference.
+    again: bool,
+}
+
+/// What a round has chosen so far.
+struct Chosen {
+    /// By stripe; empty unless the rules are positional.
+    preferred: Vec<Option<Candidate>>,
+    /// In the order found.
+    found: Vec<Candidate>,
+}
+
+impl Chosen {
+    fn filled(&self) -> usize {
+        self.preferred.iter().flatten().count()
+    }
+
+    fn total(&self) -> usize {
+        self.filled() + self.found.len()
+    }
+
+    fn has(&self, map: usize, area: u32) -> bool {
+        let all = self.preferred.iter().flatten().chain(&self.found);
+        all.into_iter().any(|c| c.map == map && c.area == area)
+    }
+
+    /// Is the stripe still to be filled?
+    fn open(&self, slot: usize) -> bool {
+        self.preferred.is_empty() || self.preferred.get(slot).is_some_and(Option::is_none)
+    }
+}
+
+/// What a look at a free area says.
+enum Verdict {
+    NextArea,
+    NextPv,
+    /// Reserved in full for a stripe.
+    Preferred,
+    Use,
+}
+
+pub(super) struct Search<'a> {
+    vg: &'a Vg,
+    request: &'a Request<'a>,
+    free: FreeMap,
+    pieces: Vec<Piece>,
+    allocated: u32,
+    /// Areas of the LV's first segment with their PVs; those of its last, and where they end.
+    first: Vec<PvKey>,
+    last: Vec<(PvKey, u64)>,
+    /// The last segment has as many areas as are wanted.
+    counts_match: bool,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(vg: &'a Vg, free: FreeMap, request: &'a Request<'a>) -> Self {
+        let segments = request.extends.map_or(&[][..], |lv| &lv.segments);
+        let first = segments
+            .first()
+            .map_or_else(Vec::new, |s| pv_areas(&s.kind))
+            .into_iter()
+            .map(|(pv, _)| pv)
+            .collect();
+        let last: Vec<_> = segments.last().map_or_else(Vec::new, |s| {
+            let areas = pv_areas(&s.kind);
+            let len = s.len.get() / areas.len().max(1) as u64;
+            let end = |(pv, pe): (PvKey, Extents)| (pv, pe.get() + len);
+            areas.into_iter().map(end).collect()
+        });
+        Self {
+            vg,
+            request,
+            free,
+            pieces: Vec::new(),
+            allocated: 0,
+            counts_match: !last.is_empty() && last.len() == request.parallel as usize,
+            first,
+            last,
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<Vec<Piece>, AllocError> {
+        let wanted = self.request.extents.0;
+        if self.request.parallel == 0 || self.request.per_area == 0 {
+            return Ok(self.pieces);
+        }
+        let can_split = self.request.policy != AllocPolicy::Contiguous;
+        for policy in [
+            AllocPolicy::Contiguous,
+            AllocPolicy::Cling,
+            AllocPolicy::ClingByTags,
+            AllocPolicy::Normal,
+            AllocPolicy::Anywhere,
+        ] {
+            if policy == AllocPolicy::ClingByTags && self.request.config.cling_tag_list.is_empty() {
+                continue;
+            }
+            self.check_free()?;
+            let before = self.allocated;
+            self.one_policy(policy, can_split);
+            let done = self.allocated >= wanted || (!can_split && self.allocated != before);
+            if done || policy == self.request.policy {
+                break;
+            }
+        }
+        if self.allocated < wanted && !(self.request.at_most && self.allocated > 0) {
+            return Err(AllocError::NotSuitable {
+                missing: self.physical(wanted - self.allocated),
+                contiguous: !can_split,
+            });
+        }
+        Ok(self.pieces)
+    }
+
+    /// Physical extents that so many logical ones take.
+    fn physical(&self, logical: u32) -> u64 {
+        u64::from(logical) * u64::from(self.request.parallel) / u64::from(self.request.per_area)
+    }
+
+    fn check_free(&self) -> Result<(), AllocError> {
+        let needed = self.physical(self.request.extents.0 - self.allocated);
+        let free = self.free.total();
+        if needed > free && !self.request.at_most {
+            return Err(AllocError::TooFewFree { needed, free });
+        }
+        Ok(())
+    }
+
+    fn rules(&self, policy: AllocPolicy, can_split: bool) -> Rules {
+        let cling = matches!(policy, AllocPolicy::Cling | AllocPolicy::ClingByTags);
+        let (draw, positional) = match policy {
+            AllocPolicy::Contiguous if self.counts_match => (Draw::BehindSegment, true),
+            _ if cling && self.counts_match => (Draw::SegmentPvs, true),
+            _ if cling => (Draw::AllocatedPvs, true),
+            AllocPolicy::Normal if self.request.config.maximise_cling && self.allocated > 0 => {
+                (Draw::AllocatedPvs, false)
+            }
+            _ => (Draw::No, false),
+        };
+        Rules {
+            policy,
+            draw,
+            positional,
+            by_tags: policy == AllocPolicy::ClingByTags,
+            can_split,
+            again: false,
+        }
+    }
+
+    /// Rounds of one policy until all is allocated or nothing more is found.
+    fn one_policy(&mut self, policy: AllocPolicy, can_split: bool) {
+        let mut rules = self.rules(policy, can_split);
+        loop {
+            let before = self.allocated;
+            self.round(rules);
+            if self.allocated == before {
+                match rules.draw {
+                    Draw::SegmentPvs if rules.positional => rules.positional = false,
+                    Draw::AllocatedPvs if policy == AllocPolicy::Normal => rules.draw = Draw::No,
+                    _ => return,
+                }
+            } else if self.request.config.maximise_cling && policy == AllocPolicy::Normal {
+                rules.draw = Draw::AllocatedPvs;
+            }
+            if policy == AllocPolicy::Contiguous
+                || self.allocated >= self.request.extents.0
+                || !can_split
+            {
+                return;
+            }
+        }
+    }
+
+    /// Looks for one piece and hands it out.
+    fn round(&mut self, mut rules: Rules) {
+        self.free.reset();
+        let wanted = self.request.parallel as usize;
+        let positional = if rules.positional { wanted } else { 0 };
+        let mut chosen = Chosen {
+            preferred: vec![None; positional],
+            found: Vec::new(),
+        };
+        loop {
+            let before = chosen.found.len();
+            self.look(rules, &mut chosen);
+            let filled = chosen.filled();
+            let more = match rules.policy {
+                AllocPolicy::Anywhere => chosen.found.len() != before && chosen.total() < wanted,
+                AllocPolicy::Normal => !rules.again && filled > 0 && filled < positional,
+                _ => false,
+            };
+            if !more {
+                break;
+            }
+            rules.again = rules.policy == AllocPolicy::Normal;
+        }
+        if chosen.total() < wanted {
+            return;
+        }
+        // Largest first; equal ones stay in PV order. They fill the gaps among the preferred.
+        chosen.found.sort_by_key(|c| std::cmp::Reverse(c.used));
+        let mut rest = chosen.found.into_iter();
+        let taken: Vec<_> = if positional > 0 {
+            let slots = chosen.preferred.into_iter();
+            slots.map_while(|s| s.or_else(|| rest.next())).collect()
+        } else {
+            rest.take(wanted).collect()
+        };
+        if taken.len() == wanted {
+            self.hand_out(&taken);
+        }
+    }
+
+    /// One look over all PVs and areas.
+    fn look(&mut self, rules: Rules, chosen: &mut Chosen) {
+        let anywhere = rules.policy == AllocPolicy::Anywhere;
+        let wanted = (self.request.extents.0 - self.allocated) / self.request.per_area;
+        for map in 0..self.free.len() {
+            let mut have_one = false;
+            let mut at = 0;
+            while at < self.free.pv(map).areas().len() {
+                match self.judge(rules, have_one, (map, at), chosen) {
+                    Verdict::NextArea => {}
+                    Verdict::NextPv | Verdict::Preferred => break,
+                    Verdict::Use => {
+                        let area = self.free.pv(map).areas()[at].id;
+                        // A partly reserved area moves down the list, and the walk goes on from
+                        // where it stands then.
+                        let (used, now_at) = self.free.pv_mut(map).reserve(at, wanted);
+                        at = now_at;
+                        if have_one && !anywhere {
+                            chosen.found.pop();
+                        }
+                        have_one = true;
+                        chosen.found.push(Candidate { map, area, used });
+                    }
+                }
+                at += 1;
+            }
+            if anywhere && chosen.total() >= self.request.parallel as usize {
+                break;
+            }
+        }
+    }
+
+    /// Whether an area is a candidate.
+    fn judge(
+        &mut self,
+        rules: Rules,
+        have_one: bool,
+        (map, at): (usize, usize),
+        chosen: &mut Chosen,
+    ) -> Verdict {
+        let area = self.free.pv(map).areas()[at];
+        if area.unreserved == 0 {
+            return Verdict::NextArea;
+        }
+        if rules.again {
+            if chosen.has(map, area.id) {
+                return Verdict::NextArea;
+            }
+        } else if rules.draw != Draw::No {
+            return self.judge_drawn(rules, (map, at), chosen);
+        }
+        let enough = u64::from(area.unreserved) * u64::from(self.request.per_area)
+            >= u64::from(self.request.extents.0 - self.allocated);
+        if !enough && (!rules.can_split || (have_one && rules.policy != AllocPolicy::Anywhere)) {
+            return Verdict::NextPv;
+        }
+        Verdict::Use
+    }
+
+    /// The same for rounds that are drawn to something.
+    fn judge_drawn(
+        &mut self,
+        rules: Rules,
+        (map, at): (usize, usize),
+        chosen: &mut Chosen,
+    ) -> Verdict {
+        let free = self.free.pv(map);
+        let (pv, area) = (free.pv, free.areas()[at]);
+        let maximise = self.request.config.maximise_cling && self.counts_match;
+        let mut slot = None;
+        if rules.draw == Draw::BehindSegment || maximise {
+            slot = self.slot_behind(pv, area.start, chosen);
+        }
+        if slot.is_none() && rules.draw == Draw::BehindSegment {
+            return Verdict::NextArea;
+        }
+        if slot.is_none() && (rules.draw == Draw::SegmentPvs || maximise) {
+            slot = self.slot_of_segment(pv, false, chosen);
+        }
+        if slot.is_none() && rules.draw == Draw::AllocatedPvs {
+            slot = self.slot_of_pieces(pv, false, chosen);
+        }
+        if slot.is_none() && rules.by_tags {
+            slot = if self.counts_match {
+                self.slot_of_segment(pv, true, chosen)
+            } else {
+                self.slot_of_pieces(pv, true, chosen)
+            };
+        }
+        match slot {
+            None => Verdict::NextPv,
+            Some(_) if !rules.positional => Verdict::Use,
+            Some(slot) => {
+                let used = self.free.pv_mut(map).reserve_all(at);
+                let area = area.id;
+                chosen.preferred[slot] = Some(Candidate { map, area, used });
+                Verdict::Preferred
+            }
+        }
+    }
+
+    /// The stripe whose last extent lies directly before `start`.
+    fn slot_behind(&self, pv: PvKey, start: u32, chosen: &Chosen) -> Option<usize> {
+        let here = (pv, u64::from(start));
+        (0..self.last.len()).find(|s| chosen.open(*s) && self.last[*s] == here)
+    }
+
+    /// The stripe of the LV that lies on the PV.
+    fn slot_of_segment(&self, pv: PvKey, by_tags: bool, chosen: &Chosen) -> Option<usize> {
+        // With maximise_cling LVM2 looks at the LV from its first extent on, and so only at the
+        // PVs of the first segment; without, at those of the last.
+        let others: Vec<PvKey> = if self.request.config.maximise_cling {
+            self.first.clone()
+        } else {
+            self.last.iter().map(|(pv, _)| *pv).collect()
+        };
+        (0..others.len().min(self.request.parallel as usize))
+            .find(|s| chosen.open(*s) && self.same(pv, others[*s], by_tags))
+    }
+
+    /// The stripe of which this request has already put a piece on the PV.
+    fn slot_of_pieces(&self, pv: PvKey, by_tags: bool, chosen: &Chosen) -> Option<usize> {
+        let on = |s: usize| {
+            let mut pieces = self.pieces.iter();
+            pieces.any(|piece| self.same(pv, piece.areas[s].0, by_tags))
+        };
+        (0..self.request.parallel as usize).find(|s| chosen.open(*s) && on(*s))
+    }
+
+    /// The same PV, or with a tag of the list in common?
+    fn same(&self, a: PvKey, b: PvKey, by_tags: bool) -> bool {
+        if !by_tags {
+            return a == b;
+        }
+        let (Some(a), Some(b)) = (self.vg.pvs.get(a), self.vg.pvs.get(b)) else {
+            return false;
+        };
+        self.request.config.cling_tag_list.iter().any(|entry| {
+            let tag = entry.strip_prefix('@').unwrap_or(entry);
+            if tag == "*" {
+                a.tags.iter().any(|t| b.tags.contains(t))
+            } else {
+                a.tags.iter().any(|t| t == tag) && b.tags.iter().any(|t| t == tag)
+            }
+        })
+    }
+
+    /// Takes as much of each chosen area as the smallest allows.
+    fn hand_out(&mut self, chosen: &[Candidate]) {
+        let wanted = (self.request.extents.0 - self.allocated) / self.request.per_area;
+        let len = chosen.iter().fold(wanted, |n, c| n.min(c.used));
+        if len == 0 {
+            return;
+        }
+        let mut areas = Vec::with_capacity(chosen.len());
+        for c in chosen {
+            let pv = self.free.pv_mut(c.map);
+            if let Some(start) = pv.consume(c.area, len) {
+                areas.push((pv.pv, Extents(start)));
+            }
+        }
+        debug_assert_eq!(areas.len(), chosen.len());
+        self.pieces.push(Piece {
+            areas,
+            len: Extents(len),
+        });
+        self.allocated += len * self.request.per_area;
+    }
+}

@@ -1,7 +1,7 @@
 //! Free areas of the PVs that an allocation may use.
 //!
-//! Invariant: the areas of one PV are disjoint and stand in descending order of what is left of
-//! them; among equals the one inserted first stands first.
+//! The areas of one PV are disjoint. They start in descending order of size, among equals the one
+//! inserted first stands first; reservations move them as LVM2 moves them.
 
 use crate::model::usage::Usage;
 use crate::model::{PvKey, Vg};
@@ -128,18 +128,17 @@ impl FreeMap {
         &mut self.pvs[map]
     }
 
-    /// Forgets all reservations.
+    /// Forgets reservations, as far as LVM2 does: an area that gets its extents back moves behind
+    /// all areas of its size, and the walk goes on from there. Areas that were passed over stay
+    /// reserved until a later round. This decides what `anywhere` finds, so it is kept.
     pub(super) fn reset(&mut self) {
         for pv in &mut self.pvs {
             let mut at = 0;
-            // An area that moves is put before the place looked at: the walk goes on behind it.
             while let Some(area) = pv.areas.get(at).copied() {
                 if area.unreserved != area.count {
                     pv.areas.remove(at);
-                    pv.insert(FreeArea {
-                        unreserved: area.count,
-                        ..area
-                    });
+                    let unreserved = area.count;
+                    at = pv.insert(FreeArea { unreserved, ..area });
                 }
                 at += 1;
             }
@@ -158,13 +157,15 @@ impl PvFree {
         &self.areas
     }
 
-    fn insert(&mut self, area: FreeArea) {
+    /// Inserts an area behind those with at least as many extents as it has left; returns where.
+    fn insert(&mut self, area: FreeArea) -> usize {
         let at = self
             .areas
             .iter()
-            .position(|a| area.unreserved > a.unreserved)
+            .position(|a| area.unreserved > a.count)
             .unwrap_or(self.areas.len());
         self.areas.insert(at, area);
+        at
     }
 
     fn position(&self, id: u32) -> Option<usize> {
@@ -180,11 +181,9 @@ impl PvFree {
             return (area.unreserved, at);
         }
         self.areas.remove(at);
-        self.insert(FreeArea {
-            unreserved: area.unreserved - wanted,
-            ..area
-        });
-        (wanted, self.position(area.id).unwrap_or(at))
+        let unreserved = area.unreserved - wanted;
+        let now_at = self.insert(FreeArea { unreserved, ..area });
+        (wanted, now_at)
     }
 
     /// Reserves all of the area at `at`.

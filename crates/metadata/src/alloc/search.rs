@@ -128,6 +128,12 @@ impl<'a> Search<'a> {
             return Ok(self.pieces);
         }
         let can_split = self.request.policy != AllocPolicy::Contiguous;
+        let by_tags = !self.request.config.cling_tag_list.is_empty();
+        // Cling goes on to PVs with a tag in common, if there is a list of tags.
+        let last_policy = match self.request.policy {
+            AllocPolicy::Cling if by_tags => AllocPolicy::ClingByTags,
+            other => other,
+        };
         for policy in [
             AllocPolicy::Contiguous,
             AllocPolicy::Cling,
@@ -135,14 +141,14 @@ impl<'a> Search<'a> {
             AllocPolicy::Normal,
             AllocPolicy::Anywhere,
         ] {
-            if policy == AllocPolicy::ClingByTags && self.request.config.cling_tag_list.is_empty() {
+            if policy == AllocPolicy::ClingByTags && !by_tags {
                 continue;
             }
             self.check_free()?;
             let before = self.allocated;
             self.one_policy(policy, can_split);
             let done = self.allocated >= wanted || (!can_split && self.allocated != before);
-            if done || policy == self.request.policy {
+            if done || policy == last_policy {
                 break;
             }
         }
@@ -175,7 +181,7 @@ impl<'a> Search<'a> {
             AllocPolicy::Contiguous if self.counts_match => (Draw::BehindSegment, true),
             _ if cling && self.counts_match => (Draw::SegmentPvs, true),
             _ if cling => (Draw::AllocatedPvs, true),
-            AllocPolicy::Normal if self.request.config.maximise_cling && self.allocated > 0 => {
+            AllocPolicy::Normal if self.request.config.maximise_cling => {
                 (Draw::AllocatedPvs, false)
             }
             _ => (Draw::No, false),
@@ -242,6 +248,12 @@ impl<'a> Search<'a> {
         }
         // Largest first; equal ones stay in PV order. They fill the gaps among the preferred.
         chosen.found.sort_by_key(|c| std::cmp::Reverse(c.used));
+        if rules.policy == AllocPolicy::Contiguous && rules.draw == Draw::No {
+            self.one_per_tag(&mut chosen.found);
+            if chosen.total() < wanted {
+                return;
+            }
+        }
         let mut rest = chosen.found.into_iter();
         let taken: Vec<_> = if positional > 0 {
             let slots = chosen.preferred.into_iter();
@@ -252,6 +264,23 @@ impl<'a> Search<'a> {
         if taken.len() == wanted {
             self.hand_out(&taken);
         }
+    }
+
+    /// Drops candidates on PVs that share a tag of the list with the PV of an earlier one: stripes
+    /// go to PVs that have nothing in common.
+    fn one_per_tag(&self, found: &mut Vec<Candidate>) {
+        if self.request.config.cling_tag_list.is_empty() {
+            return;
+        }
+        let mut kept: Vec<Candidate> = Vec::with_capacity(found.len());
+        for c in found.drain(..) {
+            let pv = self.free.pv(c.map).pv;
+            let clash = |k: &Candidate| self.same(pv, self.free.pv(k.map).pv, true);
+            if !kept.iter().any(clash) {
+                kept.push(c);
+            }
+        }
+        *found = kept;
     }
 
     /// One look over all PVs and areas.

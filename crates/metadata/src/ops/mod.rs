@@ -6,8 +6,20 @@
 
 #[cfg(test)]
 mod fixture;
+pub mod lv_change;
+pub mod lv_create;
+pub mod lv_name;
+pub mod lv_remove;
+pub mod lv_rename;
+pub mod lv_resize;
+mod lv_segments;
+#[cfg(test)]
+mod lv_tests;
+pub mod lv_tree;
+pub mod pv_args;
 pub mod pv_change;
 pub mod pv_layout;
+pub mod size;
 pub mod tags;
 pub mod vg_change;
 pub mod vg_create;

@@ -7,6 +7,7 @@
 
 pub mod content;
 pub mod disk_text;
+pub mod field;
 pub mod forge;
 pub mod guest;
 pub mod images;

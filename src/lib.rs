@@ -5,6 +5,7 @@
 //! commit. Nothing here prints; what is to be said goes to [`ui::Ui`]. The environment is read in
 //! [`env`] and nowhere else.
 
+pub mod backup;
 pub mod config;
 pub mod devices_file;
 pub mod discover;
@@ -12,6 +13,7 @@ pub mod disk;
 pub mod env;
 pub mod error;
 pub mod filter;
+pub mod host;
 pub mod inventory;
 pub mod lock;
 pub mod partition;

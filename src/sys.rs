@@ -32,3 +32,18 @@ pub fn ofd_try_lock(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -
         _ => Err(error),
     }
 }
+
+/// Offset of local time from UTC at `time` (seconds since 1970), in seconds; 0 if unknown.
+pub fn local_offset(time: i64) -> i32 {
+    let time: libc::time_t = time;
+    let mut parts = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers lead to live objects of the right types; localtime_r writes only `tm`,
+    // whose bytes are initialised (zeroed is a valid tm), and keeps neither pointer.
+    let parts = unsafe {
+        if libc::localtime_r(&raw const time, parts.as_mut_ptr()).is_null() {
+            return 0;
+        }
+        parts.assume_init()
+    };
+    i32::try_from(parts.tm_gmtoff).unwrap_or(0)
+}

@@ -1,7 +1,10 @@
 //! What a scan found: devices, labels, volume groups, and what is wrong with them.
 
+use std::rc::Rc;
+
 use ulvm_metadata::model::arena::Key;
 use ulvm_metadata::model::{PvKey, Vg};
+use ulvm_metadata::ondisk::{Label, MdaHeader};
 use ulvm_metadata::units::{Bytes, Sectors};
 use ulvm_metadata::uuid::LvmUuid;
 
@@ -55,6 +58,8 @@ pub struct MdaCopy {
     pub size: Bytes,
     /// What is in it.
     pub state: MdaState,
+    /// Its header; `None` if that cannot be trusted.
+    pub header: Option<MdaHeader>,
 }
 
 /// What a metadata area holds.
@@ -131,6 +136,8 @@ pub struct FoundPv {
     pub label: PvLabel,
     /// Its metadata areas, first to last.
     pub mdas: Vec<MdaCopy>,
+    /// The label as it stands on the device.
+    pub(crate) raw: Label,
 }
 
 /// A PV of a VG as it was found, or not found.
@@ -154,15 +161,16 @@ impl PvRead {
 /// A volume group as it was read.
 #[derive(Clone, PartialEq, Debug)]
 pub struct VgRead {
-    /// The metadata.
-    pub vg: Vg,
+    /// The metadata, checked for form; cheap to clone.
+    pub vg: Rc<Vg>,
     /// By slot of the [`PvKey`].
     pub(crate) pvs: Vec<PvRead>,
     /// Size of the metadata text in bytes, NUL included.
     pub text_size: u64,
     /// The VG belongs to another host (only shown with `--foreign`).
     pub foreign: bool,
-    /// LV segment types that ulvm keeps but cannot handle exist (`LV: type`).
+    /// Devices that were removed from the VG while they were away: they still carry an older
+    /// metadata of it.
     pub outdated: Vec<FoundPv>,
 }
 
@@ -223,6 +231,8 @@ pub struct Inventory {
     pub orphans: Vec<FoundPv>,
     /// PVs of VGs that this command may not see.
     pub hidden: Vec<FoundPv>,
+    /// Names of devices that must not be used, and why (`device is partitioned`).
+    pub excluded: Vec<(String, String)>,
     /// Duplicates that are not used.
     pub duplicates: Vec<Duplicate>,
 }

@@ -5,6 +5,8 @@
 //! commit. Nothing here prints; what is to be said goes to [`ui::Ui`]. The environment is read in
 //! [`env`] and nowhere else.
 
+#[allow(dead_code)]
+mod assemble;
 pub mod backup;
 pub mod config;
 pub mod devices_file;
@@ -17,7 +19,12 @@ pub mod host;
 pub mod inventory;
 pub mod lock;
 pub mod partition;
+#[allow(dead_code)]
+mod scan;
+#[allow(dead_code)]
 pub mod session;
 pub mod signatures;
 mod sys;
+#[allow(dead_code)]
+mod texts;
 pub mod ui;

@@ -64,20 +64,21 @@ impl Locks {
         &self.policy
     }
 
-    /// Takes a lock. Held already in that mode or a stronger one: nothing to do. Held in the
-    /// weaker mode: released and taken anew, so what was read under it must be read again.
-    pub fn take(&mut self, resource: &str, mode: LockMode) -> Result<()> {
+    /// Takes a lock; true if it is newly held, so that what was read before must be read again.
+    /// Held already in that mode or a stronger one: nothing to do. Held in the weaker mode: released
+    /// and taken anew.
+    pub fn take(&mut self, resource: &str, mode: LockMode) -> Result<bool> {
         if self.held.get(resource).is_some_and(|(m, _)| *m >= mode) {
-            return Ok(());
+            return Ok(false);
         }
         let Some(dir) = self.policy.dir.clone() else {
-            return Ok(());
+            return Ok(false);
         };
         self.held.remove(resource);
         make_dir(&dir)?;
         let lock = LockFile::take(&dir.join(resource), mode, &self.policy)?;
         self.held.insert(resource.to_owned(), (mode, lock));
-        Ok(())
+        Ok(true)
     }
 
     /// Mode a lock is held in.

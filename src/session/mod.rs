@@ -8,17 +8,28 @@
 //! ```
 //! Locks are held until the session is dropped or [`Session::unlock_all`] is called.
 
-use std::path::PathBuf;
+mod find;
+mod label;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
 
-use ulvm_metadata::model::Vg;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::{IdSource, LvmUuid};
 
 use crate::config::Config;
+use crate::disk::FileDisk;
 use crate::env::Env;
-use crate::error::{Error, Kind, Result};
-use crate::inventory::{DevKey, Device, FoundPv, Inventory, VgRead};
+use crate::error::Result;
+use crate::host;
+use crate::inventory::{DevKey, Device, Inventory};
 pub use crate::lock::LockMode;
+use crate::lock::{DEFAULT_WAIT, DeviceLock, LockPolicy, Locks};
+use crate::scan::{Rules, Scan};
 use crate::ui::Ui;
 
 /// Global options and configuration of one command.
@@ -98,34 +109,69 @@ pub struct NewPv {
 pub struct Session {
     settings: Settings,
     ui: Box<dyn Ui>,
+    locks: Locks,
+    system_id: Option<String>,
+    extra_ids: Vec<String>,
+    /// Everything read from devices.
+    scan: Scan,
+    /// What follows from it.
     inventory: Inventory,
+    /// VGs asked for; `None` = all.
+    names: Option<Vec<String>>,
+    /// Regular files and partitions named by the command line, beside the devices found.
+    named: Vec<String>,
+    /// The scan was made under the locks held now.
+    fresh: bool,
+    /// Warnings already said; a second scan does not repeat them.
+    said: HashSet<String>,
+    /// Devices open for writing, by number of their [`DevKey`].
+    disks: BTreeMap<usize, FileDisk>,
+    device_locks: HashMap<DevKey, DeviceLock>,
+    /// `pvchange --metadataignore`, to take effect in the next commit.
+    ignore: HashMap<DevKey, bool>,
 }
 
-/// Random identifiers.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RandomIds;
+/// Name of the lock that all VGs share.
+const GLOBAL_LOCK: &str = "P_global";
 
-impl IdSource for RandomIds {
-    fn new_id(&mut self) -> LvmUuid {
-        let mut raw = [0u8; 32];
-        raw[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        raw[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        LvmUuid::from_entropy(&raw)
-    }
-}
-
-fn unfinished<T>() -> Result<T> {
-    Err(Error::new(Kind::Internal, "not there yet"))
-}
-
-#[allow(unused_variables)]
 impl Session {
     /// Prepares a command; nothing is opened or locked yet.
     pub fn new(settings: Settings, ui: Box<dyn Ui>) -> Result<Self> {
+        let config = &settings.config;
+        let no_locks = settings.nolocking || settings.readonly;
+        let dir = match &settings.env.lock_dir {
+            Some(dir) => dir.clone(),
+            None if config.is_set("global/locking_dir") => config.path("global/locking_dir"),
+            None => settings.env.default_lock_dir(),
+        };
+        let policy = LockPolicy {
+            dir: (!no_locks).then_some(dir),
+            wait: if config.bool("global/wait_for_locks") {
+                DEFAULT_WAIT
+            } else {
+                Duration::ZERO
+            },
+            prioritise_writers: config.bool("global/prioritise_write_locks"),
+        };
+        let system_id = host::system_id(config).unwrap_or_else(|why| {
+            ui.warn(format!("No system ID found: {why}."));
+            None
+        });
         Ok(Self {
+            extra_ids: host::extra_system_ids(config),
+            locks: Locks::new(policy),
+            system_id,
+            scan: Scan::default(),
+            inventory: Inventory::default(),
+            names: Some(Vec::new()),
+            named: Vec::new(),
+            fresh: false,
+            said: HashSet::new(),
+            disks: BTreeMap::new(),
+            device_locks: HashMap::new(),
+            ignore: HashMap::new(),
             settings,
             ui,
-            inventory: Inventory::default(),
         })
     }
     /// The user.
@@ -142,115 +188,64 @@ impl Session {
     }
     /// This host's system id, if it has one.
     pub fn system_id(&self) -> Option<&str> {
-        None
+        self.system_id.as_deref()
     }
-    /// Takes `P_global`. A second call with the same or a weaker mode does nothing.
+    /// Takes `P_global`: shared to see all VGs, exclusively to make or remove PVs, VGs or names.
+    /// A second call with the same or a weaker mode does nothing.
     pub fn lock_global(&mut self, mode: LockMode) -> Result<()> {
-        unfinished()
+        self.names = None;
+        self.lock(GLOBAL_LOCK, mode)
     }
-    /// Takes `V_<name>`.
+    /// Takes `V_<name>`. Several are to be taken in the order of their names.
     pub fn lock_vg(&mut self, name: &str, mode: LockMode) -> Result<()> {
-        unfinished()
+        self.lock(&vg_lock(name), mode)
     }
     /// Releases `V_<name>`, for commands that go over many VGs.
-    pub fn unlock_vg(&mut self, name: &str) {}
-    /// Releases every lock.
-    pub fn unlock_all(&mut self) {}
-
-    /// Makes a device that the command line names (`pvcreate disk.img`) part of the session; a
-    /// regular file counts as a device once it is named. `PATH#N` is partition N of an image.
-    pub fn name_device(&mut self, name: &str) -> Result<DevKey> {
-        unfinished()
+    pub fn unlock_vg(&mut self, name: &str) {
+        self.locks.release(&vg_lock(name));
     }
-    /// Finds and reads devices; a later call reads them again.
-    pub fn scan(&mut self) -> Result<()> {
-        unfinished()
+    /// Releases every lock; what was read may change from now on.
+    pub fn unlock_all(&mut self) {
+        self.locks.release_all();
+        self.device_locks.clear();
+        self.disks.clear();
+        self.fresh = false;
     }
-    /// Locks, scans and says what is wrong, for commands that report. Named VGs that do not exist
-    /// are an error after the others were read.
-    pub fn read(&mut self, scope: Scope<'_>) -> Result<&Inventory> {
-        unfinished()
-    }
-    /// What the last scan found.
-    pub fn inventory(&self) -> &Inventory {
-        &self.inventory
-    }
-    /// A VG to look at: locked shared, checked for exported, foreign and so on.
-    pub fn vg_for_read(&mut self, name: &str, allow: Allow) -> Result<VgRead> {
-        unfinished()
-    }
-    /// A VG to change: locked exclusively, read again under the lock, refused if it is exported,
-    /// foreign, has missing or duplicate PVs, unknown status words and the like.
-    pub fn vg_for_write(&mut self, name: &str, allow: Allow) -> Result<VgRead> {
-        unfinished()
-    }
-
-    /// Writes a changed VG: seqno + 1, archive of `old`, the staged writes on every metadata area,
-    /// backup. PVs new in `new` must be orphans or PVs made in this session; PVs gone from it
-    /// become orphans. A changed name is a rename. Returns the VG as it is now.
-    pub fn commit(&mut self, old: &VgRead, new: Vg) -> Result<VgRead> {
-        unfinished()
-    }
-    /// Writes a VG that did not exist.
-    pub fn commit_new(&mut self, new: Vg) -> Result<VgRead> {
-        unfinished()
-    }
-    /// vgsplit: `rest` is what remains of `old`; `split` is the new VG, or `into` enlarged.
-    pub fn commit_split(
-        &mut self,
-        old: &VgRead,
-        rest: Option<Vg>,
-        split: Vg,
-        into: Option<&VgRead>,
-    ) -> Result<VgRead> {
-        unfinished()
-    }
-    /// vgmerge: `merged` is `into` with everything of `from`, which vanishes.
-    pub fn commit_merge(&mut self, into: &VgRead, from: &VgRead, merged: Vg) -> Result<VgRead> {
-        unfinished()
-    }
-    /// vgremove: empties the metadata areas, clears the used flag; the PVs become orphans.
-    pub fn remove_vg(&mut self, old: &VgRead) -> Result<()> {
-        unfinished()
-    }
-    /// vgcfgrestore: writes `vg` with seqno + 1 to all its PVs, whatever they hold now.
-    pub fn restore(&mut self, vg: Vg) -> Result<VgRead> {
-        unfinished()
-    }
-
-    /// Writes label, header and empty metadata areas. The device is an orphan afterwards.
-    pub fn create_pv(&mut self, device: DevKey, pv: &NewPv) -> Result<FoundPv> {
-        unfinished()
-    }
-    /// pvremove: destroys the label.
-    pub fn remove_pv(&mut self, device: DevKey) -> Result<()> {
-        unfinished()
-    }
-    /// pvresize: the size in the PV header.
-    pub fn set_header_size(&mut self, device: DevKey, size: Bytes) -> Result<()> {
-        unfinished()
-    }
-    /// pvchange --uuid and vgimportclone of orphans: the identity in the PV header.
-    pub fn set_header_id(&mut self, device: DevKey, id: LvmUuid) -> Result<()> {
-        unfinished()
-    }
-    /// pvchange --metadataignore: marks all areas of a PV; takes effect in the next commit of the
-    /// VG, at once for an orphan.
-    pub fn set_mda_ignored(&mut self, device: DevKey, ignored: bool) -> Result<()> {
-        unfinished()
-    }
-    /// Looks for signatures of other things on a device, asks about each and wipes those the user
-    /// agrees to (all with `-y`). An error of kind [`Kind::Declined`] if one is to stay.
-    pub fn wipe_signatures(&mut self, device: DevKey) -> Result<()> {
-        unfinished()
-    }
-    /// Opens a device for the engine or for dumps.
+    /// A device.
     pub fn device(&self, key: DevKey) -> &Device {
         self.inventory.device(key)
     }
 
-    /// vgcfgbackup: writes the VG's text to a file (the default one if `None`).
-    pub fn backup(&mut self, vg: &VgRead, file: Option<&std::path::Path>) -> Result<PathBuf> {
-        unfinished()
+    fn lock(&mut self, resource: &str, mode: LockMode) -> Result<()> {
+        if self.locks.take(resource, mode)? {
+            self.fresh = false;
+        }
+        Ok(())
+    }
+
+    fn rules(&self) -> Rules {
+        let config = self.config();
+        let kib = u64::try_from(config.int("devices/pv_min_size")).unwrap_or(0);
+        Rules {
+            min_size: Bytes(kib.saturating_mul(1024)),
+            md_components: config.bool("devices/md_component_detection"),
+        }
+    }
+}
+
+fn vg_lock(name: &str) -> String {
+    format!("V_{name}")
+}
+
+/// Random identifiers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomIds;
+
+impl IdSource for RandomIds {
+    fn new_id(&mut self) -> LvmUuid {
+        let mut raw = [0u8; 32];
+        raw[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        raw[16..].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        LvmUuid::from_entropy(&raw)
     }
 }

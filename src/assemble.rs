@@ -1,0 +1,629 @@
+//! From what the devices carry to volume groups: which copy of the metadata rules, which device is
+//! which PV, what does not fit. Pure; the warnings are those of LVM2.
+//!
+//! The newest readable text of a VG (by identity, then seqno) rules. Of several devices with one PV
+//! identity one is used. What is set aside is kept in the [`Inventory`] with the reason.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use ulvm_metadata::model::arena::Key;
+use ulvm_metadata::model::{Pv, Vg};
+use ulvm_metadata::notice::{Level, Notice};
+use ulvm_metadata::ondisk::{HeaderFault, Label, TextFault};
+use ulvm_metadata::units::Bytes;
+use ulvm_metadata::uuid::LvmUuid;
+
+use crate::inventory::{
+    DevKey, Duplicate, FoundPv, Inventory, MdaCopy, MdaState, PvLabel, PvRead, VgRead,
+};
+use crate::scan::{Content, Found, Scan, ScannedMda, ScannedPv};
+use crate::texts::TextId;
+
+/// Whose eyes the inventory is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct View<'v> {
+    /// This host's system id.
+    pub system_id: Option<&'v str>,
+    /// Further ids that count as this host's.
+    pub extra_ids: &'v [String],
+    /// VGs of other hosts are shown.
+    pub foreign: bool,
+    /// VGs with a lock manager are shown.
+    pub shared: bool,
+    /// Only these VGs are parsed; `None` = all.
+    pub names: Option<&'v [String]>,
+}
+
+/// What came out.
+#[derive(Debug, Default)]
+pub(crate) struct Assembled {
+    /// The inventory.
+    pub inventory: Inventory,
+    /// What the user must know.
+    pub notices: Vec<Notice>,
+    /// Names of VGs whose copies differ: a writer may be at work.
+    pub inconsistent: Vec<String>,
+}
+
+/// One area that holds a text of a VG.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    device: DevKey,
+    text: TextId,
+    seqno: u32,
+}
+
+/// All copies of one VG.
+#[derive(Debug, Default)]
+struct Group {
+    name: String,
+    copies: Vec<Copy>,
+    chosen: Option<(TextId, Rc<Vg>)>,
+    in_scope: bool,
+}
+
+/// Puts it together.
+pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
+    let mut a = Assembler {
+        scan,
+        view,
+        out: Assembled::default(),
+        by_pv: HashMap::new(),
+        claimed: HashSet::new(),
+    };
+    a.out.inventory.devices = scan.entries.iter().map(|e| e.device.clone()).collect();
+    a.look_at_devices();
+    let groups = a.groups();
+    for (id, group) in &groups {
+        a.vg(*id, group);
+    }
+    a.orphans(&groups);
+    let vgs = &mut a.out.inventory.vgs;
+    vgs.sort_by(|a, b| (&a.vg.name, a.vg.id).cmp(&(&b.vg.name, b.vg.id)));
+    a.out
+}
+
+struct Assembler<'a> {
+    scan: &'a Scan,
+    view: &'a View<'a>,
+    out: Assembled,
+    by_pv: HashMap<LvmUuid, Vec<DevKey>>,
+    claimed: HashSet<DevKey>,
+}
+
+impl<'a> Assembler<'a> {
+    fn warn(&mut self, text: String) {
+        self.out.notices.push(Notice::warn(text));
+    }
+    fn plain(&mut self, text: impl Into<String>) {
+        self.out.notices.push(Notice {
+            level: Level::Warn,
+            text: text.into(),
+        });
+    }
+    fn name(&self, key: DevKey) -> &'a str {
+        &self.scan.entries[key.0].device.name
+    }
+
+    /// Indexes labels by identity and says what is wrong with single devices.
+    fn look_at_devices(&mut self) {
+        for (n, entry) in self.scan.entries.iter().enumerate() {
+            let name = &entry.device.name;
+            match &entry.found {
+                Found::Unreadable(e) if entry.named => {
+                    self.plain(format!("{name}: open failed: {e}"))
+                }
+                Found::Excluded(why) if why != "device is gone" => {
+                    let text = format!("{name}: Skipping: {why}");
+                    self.out.notices.push(Notice::verbose(text));
+                    let reason = (name.clone(), why.clone());
+                    self.out.inventory.excluded.push(reason);
+                }
+                Found::Pv(pv) => {
+                    let id = pv.label.header.id;
+                    self.by_pv.entry(id).or_default().push(DevKey(n));
+                    self.look_at_pv(name, pv);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn look_at_pv(&mut self, name: &str, pv: &ScannedPv) {
+        for sector in &pv.additional {
+            self.warn(format!(
+                "Ignoring additional label on {name} at sector {sector}"
+            ));
+        }
+        for (n, mda) in pv.mdas.iter().enumerate() {
+            let before = self.out.notices.len();
+            match &mda.content {
+                Content::BadHeader(fault) => self.bad_header(name, mda, fault),
+                Content::BadText(fault) => self.bad_text(name, mda, n + 1, Err(fault)),
+                Content::Text(id) => {
+                    if let Err(what) = &self.scan.texts.get(*id).summary {
+                        self.bad_text(name, mda, n + 1, Ok(what));
+                    }
+                }
+                Content::Empty | Content::Ignored => {}
+            }
+            if self.out.notices.len() > before {
+                let number = n + 1;
+                self.warn(format!(
+                    "scanning {name} mda{number} failed to read metadata summary."
+                ));
+                self.warn(format!(
+                    "repair VG metadata on {name} with vgck --updatemetadata."
+                ));
+                self.warn(format!(
+                    "scan failed to get metadata summary from {name} PVID {}",
+                    pv.label.header.id.compact()
+                ));
+            }
+        }
+    }
+
+    fn bad_header(&mut self, name: &str, mda: &ScannedMda, fault: &HeaderFault) {
+        let at = mda.area.start;
+        match fault {
+            HeaderFault::Checksum { stored, .. } => self.warn(format!(
+                "wrong checksum {stored:x} in mda header on {name} at {at}"
+            )),
+            other => self.warn(format!("{other} on {name} at {at}")),
+        }
+        self.warn(format!("bad metadata header on {name} at {at}."));
+    }
+
+    fn bad_text(
+        &mut self,
+        name: &str,
+        mda: &ScannedMda,
+        number: usize,
+        what: Result<&String, &TextFault>,
+    ) {
+        let offset = mda.header.map_or(0, |h| h.committed.offset);
+        let at = mda.area.start.0.saturating_add(offset);
+        match what {
+            Err(TextFault::Checksum { .. }) => {
+                self.warn(format!("Checksum error on {name} at offset {at}."));
+            }
+            Err(fault) => self.warn(format!("{fault} on {name} at offset {at}.")),
+            Ok(what) => self.warn(format!("{what} on {name} at offset {at}.")),
+        }
+        self.warn(format!("invalid metadata text from {name} at {at}."));
+        self.warn(format!(
+            "metadata on {name} at {at} has invalid summary for VG."
+        ));
+        self.warn(format!("bad metadata text on {name} in mda{number}"));
+    }
+
+    /// Copies by VG, and the text that rules in each.
+    fn groups(&mut self) -> BTreeMap<LvmUuid, Group> {
+        let mut groups: BTreeMap<LvmUuid, Group> = BTreeMap::new();
+        for (n, entry) in self.scan.entries.iter().enumerate() {
+            let Found::Pv(pv) = &entry.found else {
+                continue;
+            };
+            for mda in &pv.mdas {
+                if let Content::Text(text) = mda.content
+                    && let Ok(summary) = &self.scan.texts.get(text).summary
+                {
+                    let group = groups.entry(summary.id).or_default();
+                    group.copies.push(Copy {
+                        device: DevKey(n),
+                        text,
+                        seqno: summary.seqno,
+                    });
+                }
+            }
+        }
+        for group in groups.values_mut() {
+            self.choose(group);
+        }
+        groups
+    }
+
+    fn choose(&mut self, group: &mut Group) {
+        let mut texts: Vec<(u32, TextId)> = Vec::new();
+        for copy in &group.copies {
+            if !texts.contains(&(copy.seqno, copy.text)) {
+                texts.push((copy.seqno, copy.text));
+            }
+        }
+        // Newest first; of the same seqno the one seen first.
+        texts.sort_by_key(|(seqno, _)| std::cmp::Reverse(*seqno));
+        for (_, id) in texts {
+            let text = self.scan.texts.get(id);
+            let Ok(summary) = &text.summary else {
+                continue;
+            };
+            group.name.clone_from(&summary.name);
+            let wanted = self.view.names;
+            group.in_scope = wanted.is_none_or(|names| names.contains(&summary.name));
+            if !group.in_scope {
+                return;
+            }
+            match text.vg() {
+                Ok(vg) => {
+                    group.chosen = Some((id, vg));
+                    return;
+                }
+                Err(what) => {
+                    let holders = group.copies.iter().filter(|c| c.text == id);
+                    let holders: Vec<&str> = holders.map(|c| self.name(c.device)).collect();
+                    for device in holders {
+                        self.warn(format!(
+                            "metadata of VG {} seqno {} on {device} is not usable: {what}",
+                            summary.name, summary.seqno
+                        ));
+                        self.warn(format!(
+                            "repair VG metadata on {device} with vgck --updatemetadata."
+                        ));
+                    }
+                }
+            }
+        }
+    }
+
+    fn vg(&mut self, id: LvmUuid, group: &Group) {
+        let Some((text, vg)) = &group.chosen else {
+            return;
+        };
+        let newest = Newest {
+            text: *text,
+            id,
+            seqno: vg.seqno,
+        };
+        let mut read = VgRead {
+            vg: vg.clone(),
+            pvs: Vec::new(),
+            text_size: self.scan.texts.get(*text).size,
+            foreign: self.is_foreign(vg),
+            outdated: Vec::new(),
+        };
+        let absent = PvRead {
+            found: None,
+            missing: true,
+            duplicates: Vec::new(),
+        };
+        read.pvs.resize(vg.pvs.slot_count(), absent);
+        for (key, pv) in vg.pvs.iter() {
+            let slot = &mut read.pvs[key.slot() as usize];
+            slot.missing = pv.missing;
+            let devices = self.by_pv.get(&pv.id).cloned().unwrap_or_default();
+            if let Some((chosen, reason)) = self.prefer(&devices, pv) {
+                slot.found = self.found(chosen, Some(&newest));
+                self.duplicates(vg, pv.id, &devices, chosen, reason);
+                slot.duplicates = devices.into_iter().filter(|d| *d != chosen).collect();
+            } else {
+                slot.missing = true;
+            }
+        }
+        read.outdated = self.outdated(vg, group, &newest);
+        if self.hide(&read) {
+            let found = read.pvs.into_iter().filter_map(|p| p.found);
+            self.out.inventory.hidden.extend(found);
+            return;
+        }
+        self.report(&read, group, &newest);
+        self.out.inventory.vgs.push(read);
+    }
+
+    /// Which of several devices with one identity is used, and why. `None` = there is none.
+    fn prefer(&self, devices: &[DevKey], pv: &Pv) -> Option<(DevKey, &'static str)> {
+        let entry = |k: &DevKey| &self.scan.entries[k.0].device;
+        let first = *devices.first()?;
+        let only = |test: &dyn Fn(&DevKey) -> bool| {
+            let mut hits = devices.iter().filter(|d| test(d));
+            match (hits.next(), hits.next()) {
+                (Some(one), None) => Some(*one),
+                _ => None,
+            }
+        };
+        let by_id = only(&|d| pv.device_id.is_some() && entry(d).device_id == pv.device_id);
+        let by_size = only(&|d| Some(entry(d).sectors()) == pv.dev_size);
+        let hint = pv.device_hint.as_deref();
+        let by_name = only(&|d| {
+            hint == Some(entry(d).name.as_str()) || entry(d).aliases.iter().any(|a| hint == Some(a))
+        });
+        let by_dm = only(&|d| entry(d).path.starts_with("/dev/mapper"));
+        Some(if let Some(d) = by_id {
+            (d, "device id matches previous")
+        } else if let Some(d) = by_size {
+            (d, "device size is correct")
+        } else if let Some(d) = by_name {
+            (d, "device name matches previous")
+        } else if let Some(d) = by_dm {
+            (d, "of subsystem")
+        } else {
+            (first, "device was seen first")
+        })
+    }
+
+    fn duplicates(
+        &mut self,
+        vg: &Vg,
+        id: LvmUuid,
+        devices: &[DevKey],
+        chosen: DevKey,
+        reason: &str,
+    ) {
+        self.claimed.insert(chosen);
+        let rest: Vec<DevKey> = devices.iter().copied().filter(|d| *d != chosen).collect();
+        for other in &rest {
+            self.claimed.insert(*other);
+            self.warn(format!(
+                "Not using device {} for PV {id}.",
+                self.name(*other)
+            ));
+            if let Some(pv) = self.found(*other, None) {
+                self.out.inventory.duplicates.push(Duplicate {
+                    pv,
+                    preferred: chosen,
+                    vg: Some(vg.name.clone()),
+                });
+            }
+        }
+        if !rest.is_empty() {
+            self.warn(format!(
+                "PV {id} prefers device {} because {reason}.",
+                self.name(chosen)
+            ));
+        }
+    }
+
+    /// Devices that hold texts of the VG and are no PVs of it.
+    fn outdated(&mut self, vg: &Vg, group: &Group, newest: &Newest) -> Vec<FoundPv> {
+        let members: HashSet<LvmUuid> = vg.pvs.values().map(|p| p.id).collect();
+        let mut out: Vec<FoundPv> = Vec::new();
+        for copy in &group.copies {
+            let known = out.iter().any(|o| o.device == copy.device);
+            let Some(found) = self.found(copy.device, Some(newest)) else {
+                continue;
+            };
+            if !known && !members.contains(&found.label.id) {
+                out.push(found);
+            }
+        }
+        out
+    }
+
+    fn found(&self, key: DevKey, newest: Option<&Newest>) -> Option<FoundPv> {
+        let pv = self.scan.pv(key)?;
+        Some(FoundPv {
+            device: key,
+            label: label(&pv.label),
+            mdas: pv.mdas.iter().map(|m| self.copy(m, newest)).collect(),
+            raw: pv.label.clone(),
+        })
+    }
+
+    fn copy(&self, mda: &ScannedMda, newest: Option<&Newest>) -> MdaCopy {
+        let state = match &mda.content {
+            Content::Empty => MdaState::Empty,
+            Content::Ignored => MdaState::Ignored,
+            Content::BadHeader(fault) => MdaState::Bad(fault.to_string()),
+            Content::BadText(fault) => MdaState::Bad(fault.to_string()),
+            Content::Text(id) => {
+                let text = self.scan.texts.get(*id);
+                match (&text.summary, newest) {
+                    (Err(what), _) => MdaState::Bad(what.clone()),
+                    (Ok(_), Some(n)) if n.text == *id => MdaState::Current { size: text.size },
+                    (Ok(s), Some(n)) if n.id == s.id && s.seqno == n.seqno => MdaState::Bad(
+                        "another text with the seqno of the one that rules".to_owned(),
+                    ),
+                    (Ok(s), Some(n)) if n.id == s.id && s.seqno > n.seqno => {
+                        MdaState::Bad("it is newer and not usable".to_owned())
+                    }
+                    (Ok(s), _) => MdaState::Stale {
+                        seqno: s.seqno,
+                        size: text.size,
+                    },
+                }
+            }
+        };
+        MdaCopy {
+            start: mda.area.start,
+            size: mda.area.size,
+            state,
+            header: mda.header,
+        }
+    }
+
+    fn is_foreign(&self, vg: &Vg) -> bool {
+        match vg.system_id.as_deref() {
+            None | Some("") => false,
+            Some(id) => {
+                self.view.system_id != Some(id) && !self.view.extra_ids.iter().any(|e| e == id)
+            }
+        }
+    }
+
+    /// Is the VG one that this command may not see? Says so.
+    fn hide(&mut self, read: &VgRead) -> bool {
+        let vg = &read.vg;
+        if read.foreign && !self.view.foreign {
+            self.plain(foreign_message(vg, self.view.system_id));
+            return true;
+        }
+        if let Some(lock) = lock_manager(vg)
+            && !self.view.shared
+        {
+            self.plain(format!(
+                "Cannot access VG {} with lock type {lock} that requires lvmlockd.",
+                vg.name
+            ));
+            return true;
+        }
+        false
+    }
+
+    /// What is wrong with a VG as a whole.
+    fn report(&mut self, read: &VgRead, group: &Group, newest: &Newest) {
+        self.report_copies(group, newest);
+        let vg = &read.vg;
+        for pv in &read.outdated {
+            self.warn(format!(
+                "outdated PV {} has been removed in current VG {} seqno {}.",
+                self.name(pv.device),
+                vg.name,
+                vg.seqno
+            ));
+            self.plain("See vgck --updatemetadata to clear outdated metadata.");
+        }
+        let absent = || vg.pvs.iter().filter(|(k, _)| read.pv(*k).found.is_none());
+        for (_, pv) in absent() {
+            self.warn(format!("Couldn't find device with uuid {}.", pv.id));
+        }
+        for (_, pv) in absent() {
+            self.warn(format!(
+                "VG {} is missing PV {} (last written to {}).",
+                vg.name,
+                pv.id,
+                pv.device_hint.as_deref().unwrap_or("[unknown]")
+            ));
+        }
+        for (key, pv) in vg.pvs.iter().filter(|(_, pv)| pv.missing) {
+            if let Some(device) = read.pv(key).device().map(|d| self.name(d)) {
+                self.warn(format!(
+                    "VG {} was previously updated while PV {device} was missing.",
+                    vg.name
+                ));
+                self.warn(format!("VG {} was missing PV {device} {}.", vg.name, pv.id));
+            }
+        }
+    }
+
+    fn report_copies(&mut self, group: &Group, newest: &Newest) {
+        let holder = group.copies.iter().find(|c| c.text == newest.text);
+        let holder = holder.map_or("[unknown]", |c| self.name(c.device));
+        let name = &group.name;
+        let mut differ = false;
+        for copy in &group.copies {
+            let device = self.name(copy.device);
+            if copy.seqno < newest.seqno {
+                differ = true;
+                self.warn(format!(
+                    "ignoring metadata seqno {} on {device} for seqno {} on {holder} for VG {name}.",
+                    copy.seqno, newest.seqno
+                ));
+            } else if copy.text != newest.text && copy.seqno == newest.seqno {
+                differ = true;
+                self.warn(format!(
+                    "metadata on {device} differs from {holder} with the same seqno {} for VG {name}.",
+                    copy.seqno
+                ));
+            }
+        }
+        if differ {
+            self.warn(format!("Inconsistent metadata found for VG {name}."));
+            self.plain("See vgck --updatemetadata to correct inconsistency.");
+            self.out.inconsistent.push(name.clone());
+        }
+    }
+
+    /// Labelled devices that no VG claims.
+    fn orphans(&mut self, groups: &BTreeMap<LvmUuid, Group>) {
+        let mut unread: HashSet<DevKey> = HashSet::new();
+        for group in groups.values().filter(|g| g.chosen.is_none()) {
+            if !group.in_scope {
+                unread.extend(group.copies.iter().map(|c| c.device));
+            }
+        }
+        let vgs = &self.out.inventory.vgs;
+        for read in vgs {
+            self.claimed.extend(read.outdated.iter().map(|o| o.device));
+        }
+        let mut ids: Vec<&Vec<DevKey>> = self.by_pv.values().collect();
+        ids.sort_unstable_by_key(|d| d.first());
+        let rest: Vec<Vec<DevKey>> = ids
+            .into_iter()
+            .map(|devices| {
+                let free = devices.iter().filter(|d| !self.claimed.contains(d));
+                free.copied().collect()
+            })
+            .collect();
+        for devices in rest {
+            let Some((first, others)) = devices.split_first() else {
+                continue;
+            };
+            let Some(found) = self.found(*first, None) else {
+                continue;
+            };
+            let id = found.label.id;
+            // With some VGs left unread, a PV that is in use may belong to one of them.
+            let elsewhere = self.view.names.is_some() && found.label.used;
+            if unread.contains(first) || elsewhere {
+                self.out.inventory.hidden.push(found);
+            } else {
+                self.out.inventory.orphans.push(found);
+            }
+            for other in others {
+                self.warn(format!(
+                    "Not using device {} for PV {id}.",
+                    self.name(*other)
+                ));
+                if let Some(pv) = self.found(*other, None) {
+                    self.out.inventory.duplicates.push(Duplicate {
+                        pv,
+                        preferred: *first,
+                        vg: None,
+                    });
+                }
+            }
+            if !others.is_empty() {
+                self.warn(format!(
+                    "PV {id} prefers device {} because device was seen first.",
+                    self.name(*first)
+                ));
+            }
+        }
+    }
+}
+
+/// The text that rules.
+struct Newest {
+    text: TextId,
+    id: LvmUuid,
+    seqno: u32,
+}
+
+/// The message about a VG of another host.
+pub(crate) fn foreign_message(vg: &Vg, own: Option<&str>) -> String {
+    let theirs = vg.system_id.as_deref().unwrap_or_default();
+    match own {
+        Some(own) => format!(
+            "Cannot access VG {} with system ID {theirs} with local system ID {own}.",
+            vg.name
+        ),
+        None => format!(
+            "Cannot access VG {} with system ID {theirs} with unknown local system ID.",
+            vg.name
+        ),
+    }
+}
+
+/// The lock manager a VG needs, if it needs one.
+pub(crate) fn lock_manager(vg: &Vg) -> Option<&str> {
+    vg.lock_type
+        .as_deref()
+        .filter(|t| !matches!(*t, "" | "none"))
+}
+
+/// A label as the inventory shows it.
+pub(crate) fn label(label: &Label) -> PvLabel {
+    let header = &label.header;
+    let extension = header.extension.as_ref();
+    PvLabel {
+        sector: label.sector,
+        id: header.id,
+        device_size: header.device_size,
+        data_start: header.data_areas.first().map_or(Bytes::ZERO, |a| a.start),
+        bootloader: extension
+            .and_then(|e| e.bootloader_areas.first())
+            .map(|a| (a.start, a.size)),
+        ext_version: extension.map_or(0, |e| e.version),
+        used: header.is_used(),
+    }
+}

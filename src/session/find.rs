@@ -1,0 +1,197 @@
+//! Finding devices and reading what they carry.
+
+use ulvm_metadata::notice::Notice;
+
+use super::Session;
+use crate::assemble::{Assembled, View, assemble};
+use crate::devices_file::DevicesFile;
+use crate::discover::{self, Source};
+use crate::error::{Error, Result};
+use crate::inventory::{DevKey, DeviceKind, Inventory};
+use crate::scan::Found;
+
+impl Session {
+    /// Where the devices come from.
+    pub fn source(&self) -> Result<Source> {
+        let settings = &self.settings;
+        if let Some(list) = &settings.devices {
+            return Ok(Source::Listed(list.clone()));
+        }
+        let by_option = settings.devices_file.as_deref();
+        if by_option.is_none()
+            && let Some(list) = &settings.env.devices
+        {
+            let names = list.split(',').map(str::trim).filter(|n| !n.is_empty());
+            return Ok(Source::Listed(names.map(str::to_owned).collect()));
+        }
+        let name = match by_option {
+            Some("") => return Ok(Source::All),
+            Some(name) => name.to_owned(),
+            None if self.config().bool("devices/use_devicesfile") => {
+                self.config().str("devices/devicesfile")
+            }
+            None => return Ok(Source::All),
+        };
+        let path = self.devices_file_path(&name);
+        match DevicesFile::read(&path)? {
+            Some(file) => Ok(Source::File(file)),
+            // The default file need not exist; one that is asked for must.
+            None if by_option.is_none() => Ok(Source::All),
+            None => Err(Error::not_found(format!(
+                "Devices file not found: {}",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Path of a devices file by its name.
+    pub fn devices_file_path(&self, name: &str) -> std::path::PathBuf {
+        self.config().system_dir.join("devices").join(name)
+    }
+
+    /// Finds and reads devices; a later call reads them again. Says what is wrong with what was
+    /// found, once.
+    pub fn scan(&mut self) -> Result<()> {
+        self.scan_quietly()?;
+        self.rebuild();
+        Ok(())
+    }
+
+    /// Reads the devices; nothing follows from it yet.
+    pub(super) fn scan_quietly(&mut self) -> Result<()> {
+        let source = self.source()?;
+        let mut candidates = match &source {
+            Source::Listed(names) => self.listed(names),
+            other => discover::candidates(self.config(), other)?,
+        };
+        for name in &self.named {
+            candidates.extend(discover::named(name));
+        }
+        let rules = self.rules();
+        self.scan.read_all(candidates, rules);
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// Devices of `--devices`: one that does not exist is said and left out.
+    fn listed(&self, names: &[String]) -> Vec<discover::Candidate> {
+        names
+            .iter()
+            .filter_map(|n| match discover::named(n) {
+                Ok(c) => Some(c),
+                Err(e) => {
+                    for line in e.lines() {
+                        self.ui.warn(line);
+                    }
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Scans unless the last scan was made under the locks held now.
+    pub(super) fn scan_if_stale(&mut self) -> Result<()> {
+        if self.fresh { Ok(()) } else { self.scan() }
+    }
+
+    pub(super) fn assembled(&self) -> Assembled {
+        let view = View {
+            system_id: self.system_id.as_deref(),
+            extra_ids: &self.extra_ids,
+            foreign: self.settings.foreign,
+            shared: self.settings.shared,
+            names: self.names.as_deref(),
+        };
+        assemble(&self.scan, &view)
+    }
+
+    /// Takes over an inventory and says what has not been said yet.
+    pub(super) fn accept(&mut self, assembled: Assembled) {
+        self.inventory = assembled.inventory;
+        self.tell(&assembled.notices);
+    }
+
+    fn tell(&mut self, notices: &[Notice]) {
+        for notice in notices {
+            // Lines that are not warnings belong to the warning before them.
+            if self.said.insert(notice.text.clone()) {
+                self.ui.say(notice);
+            }
+        }
+    }
+
+    /// Builds the inventory anew from what is known, without reading devices.
+    pub(super) fn rebuild(&mut self) {
+        let assembled = self.assembled();
+        self.accept(assembled);
+    }
+
+    /// What the last scan found.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// The device a path leads to, by name, alias or identity.
+    pub fn find_device(&self, name: &str) -> Option<DevKey> {
+        if let Some(key) = self.inventory.find_device(name) {
+            return Some(key);
+        }
+        let wanted = discover::named(name).ok()?.device;
+        let same_file = |a: &std::path::Path| {
+            let real = |p: &std::path::Path| std::fs::canonicalize(p).ok();
+            a == wanted.path || (real(a).is_some() && real(a) == real(&wanted.path))
+        };
+        self.inventory
+            .devices()
+            .find(|(_, d)| {
+                d.partition == wanted.partition
+                    && match (&d.kind, &wanted.kind) {
+                        (DeviceKind::File, DeviceKind::File) => same_file(&d.path),
+                        (a, b) => a == b,
+                    }
+            })
+            .map(|(k, _)| k)
+    }
+
+    /// Makes a device that the command line names (`pvcreate disk.img`) part of the session; a
+    /// regular file counts as a device once it is named. `PATH#N` is partition N of an image. Take
+    /// the locks first: this scans.
+    pub fn name_device(&mut self, name: &str) -> Result<DevKey> {
+        self.scan_if_stale()?;
+        let key = match self.find_device(name) {
+            Some(key) => key,
+            None => self.add_named(name)?,
+        };
+        match &self.scan.entries[key.0].found {
+            Found::Excluded(why) if why == "device is gone" => {
+                Err(Error::not_found(format!("No device found for {name}.")))
+            }
+            Found::Excluded(why) => Err(Error::refused(format!("Cannot use {name}: {why}"))),
+            Found::Unreadable(e) => Err(Error::refused(format!("{name}: open failed: {e}"))),
+            Found::Nothing | Found::Pv(_) => Ok(key),
+        }
+    }
+
+    fn add_named(&mut self, name: &str) -> Result<DevKey> {
+        let candidate = discover::named(name)?;
+        match self.source()? {
+            Source::Listed(_) => {
+                return Err(Error::refused(format!(
+                    "Cannot use {name}: device is not in devices list"
+                )));
+            }
+            // Block devices are found by the scan or not at all.
+            _ if candidate.device.kind != DeviceKind::File => {
+                return Err(Error::not_found(format!("No device found for {name}.")));
+            }
+            _ => {}
+        }
+        self.named.push(name.to_owned());
+        let rules = self.rules();
+        let keys = self.scan.read_one(candidate, rules);
+        self.rebuild();
+        keys.first()
+            .copied()
+            .ok_or_else(|| Error::not_found(format!("No device found for {name}.")))
+    }
+}

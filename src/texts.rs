@@ -1,0 +1,160 @@
+//! The metadata texts of a session, each kept and parsed once however many areas hold it.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use ulvm_metadata::convert::{self, Imported};
+use ulvm_metadata::model::Vg;
+use ulvm_metadata::uuid::LvmUuid;
+
+/// A text of [`Texts`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct TextId(usize);
+
+/// What the first lines of a text say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Summary {
+    /// Name of the VG.
+    pub name: String,
+    /// Its identity.
+    pub id: LvmUuid,
+    /// Its seqno.
+    pub seqno: u32,
+}
+
+/// One text.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// Size on disk in bytes, NUL included.
+    pub size: u64,
+    /// Checksum over those bytes.
+    pub checksum: u32,
+    /// `Err` = what is wrong with it.
+    pub summary: Result<Summary, String>,
+    bytes: Vec<u8>,
+    vg: OnceCell<Result<Rc<Vg>, String>>,
+}
+
+/// All texts found by the scans of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    list: Vec<Text>,
+    by_sum: HashMap<(u64, u32), Vec<TextId>>,
+}
+
+impl Texts {
+    /// Adds a text as read from an area (without its NUL); the same bytes are kept once.
+    pub fn add(&mut self, bytes: Vec<u8>, size: u64, checksum: u32) -> TextId {
+        let known = self.by_sum.get(&(size, checksum));
+        let same = known.and_then(|ids| ids.iter().find(|t| self.list[t.0].bytes == bytes));
+        if let Some(id) = same {
+            return *id;
+        }
+        let mut text = Text {
+            size,
+            checksum,
+            summary: Err(String::new()),
+            bytes,
+            vg: OnceCell::new(),
+        };
+        text.summary = match peek(&text.bytes) {
+            Some(summary) => Ok(summary),
+            None => text.vg().map(|vg| Summary {
+                name: vg.name.clone(),
+                id: vg.id,
+                seqno: vg.seqno,
+            }),
+        };
+        self.push(text)
+    }
+
+    /// Adds a text that this session wrote.
+    pub fn add_written(&mut self, text: String, checksum: u32, vg: Rc<Vg>) -> TextId {
+        self.push(Text {
+            size: text.len() as u64 + 1,
+            checksum,
+            summary: Ok(Summary {
+                name: vg.name.clone(),
+                id: vg.id,
+                seqno: vg.seqno,
+            }),
+            bytes: text.into_bytes(),
+            vg: OnceCell::from(Ok(vg)),
+        })
+    }
+
+    fn push(&mut self, text: Text) -> TextId {
+        let id = TextId(self.list.len());
+        self.by_sum
+            .entry((text.size, text.checksum))
+            .or_default()
+            .push(id);
+        self.list.push(text);
+        id
+    }
+
+    /// A text.
+    pub fn get(&self, id: TextId) -> &Text {
+        &self.list[id.0]
+    }
+}
+
+impl Text {
+    /// The VG; parsed at the first call.
+    pub fn vg(&self) -> Result<Rc<Vg>, String> {
+        self.vg
+            .get_or_init(|| match convert::import(&self.bytes) {
+                Ok(Imported { vg, .. }) => Ok(Rc::new(vg)),
+                Err(e) => Err(e.to_string()),
+            })
+            .clone()
+    }
+}
+
+/// Name, id and seqno without parsing the rest, from a text as LVM2 and ulvm write it: they are its
+/// first three lines. `None` = it looks otherwise and must be parsed.
+fn peek(bytes: &[u8]) -> Option<Summary> {
+    const LONGEST: usize = 1024;
+    let head = bytes.get(..LONGEST.min(bytes.len()))?;
+    let mut lines = head.split(|b| *b == b'\n').map(std::str::from_utf8);
+    let name = lines.next()?.ok()?.strip_suffix(" {")?;
+    let id = lines.next()?.ok()?.strip_prefix("id = \"")?;
+    let seqno = lines.next()?.ok()?.strip_prefix("seqno = ")?;
+    ulvm_metadata::name::check_name(name).ok()?;
+    Some(Summary {
+        name: name.to_owned(),
+        id: LvmUuid::parse(id.strip_suffix('"')?)?,
+        seqno: seqno.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "vg0 {\nid = \"9OuWHL-8ZI2-w7qa-EeWs-RUnx-8BVl-FnjzwG\"\nseqno = 7\n\
+        format = \"lvm2\"\nstatus = [\"RESIZEABLE\", \"READ\", \"WRITE\"]\nflags = []\n\
+        extent_size = 8192\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n}\n\
+        contents = \"Text Format Volume Group\"\nversion = 1\n";
+
+    #[test]
+    fn the_first_lines_tell_what_parsing_tells() {
+        let quick = peek(TEXT.as_bytes()).unwrap();
+        assert_eq!((quick.name.as_str(), quick.seqno), ("vg0", 7));
+        let mut texts = Texts::default();
+        // Comments first: the whole text is parsed.
+        let slow = texts.add(format!("# x\n{TEXT}").into_bytes(), 1, 1);
+        assert_eq!(texts.get(slow).summary, Ok(quick));
+    }
+
+    #[test]
+    fn the_same_bytes_are_one_text_and_only_they() {
+        let mut texts = Texts::default();
+        let a = texts.add(TEXT.into(), 9, 9);
+        assert_eq!(texts.add(TEXT.into(), 9, 9), a);
+        assert_ne!(texts.add(TEXT.replace('7', "8").into(), 9, 9), a);
+        let bad = texts.add("vg0 {".into(), 9, 9);
+        assert!(texts.get(bad).summary.is_err());
+    }
+}

@@ -68,6 +68,11 @@ impl Images {
         self.directory.path().join("system")
     }
 
+    /// The private `ULVM_LOCK_DIR`.
+    pub fn lock_dir(&self) -> PathBuf {
+        self.directory.path().join("lock")
+    }
+
     /// Runs ulvm on the images.
     pub fn run(&self, words: &[&str], stdin: &[u8]) -> Result<Finished, String> {
         let devices: Vec<String> = self

@@ -1,0 +1,191 @@
+//! Regular files and block devices.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+
+use super::choice::Hints;
+use super::gate::Gate;
+use crate::io::SECTOR;
+
+/// tmpfs, ramfs, hugetlbfs: files that are memory, where no operation waits for a device.
+const MEMORY_FILESYSTEMS: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
+
+/// Whether the page cache is passed by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Direct {
+    /// Block devices directly, regular files through the page cache.
+    #[default]
+    Auto,
+    /// Directly; an error if the file cannot.
+    Always,
+    /// Through the page cache.
+    Never,
+}
+
+/// How a backing file is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenHow {
+    /// Only for reading.
+    pub read_only: bool,
+    /// Page cache or not.
+    pub direct: Direct,
+    /// Block devices: refuse if the kernel or somebody else holds it exclusively.
+    pub exclusive: bool,
+    /// First byte of the range that is used (a partition).
+    pub start: u64,
+    /// Length of the range in bytes; to the end if none.
+    pub len: Option<u64>,
+    /// Logical block size to work with, if larger than the device's own.
+    pub logical: Option<u32>,
+    /// Name for messages, if not the path.
+    pub name: Option<String>,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct FileStore {
+    pub(crate) fd: Arc<OwnedFd>,
+    /// Added to every offset.
+    pub(crate) start: u64,
+    /// O_DIRECT?
+    pub(crate) direct: bool,
+    /// What offsets and lengths must be multiples of: 1 through the page cache.
+    pub(crate) align: u64,
+    /// What memory addresses must be multiples of.
+    pub(crate) mem_align: u64,
+    /// No operation waits for a device.
+    pub(crate) memory: bool,
+    /// Keeps read-modify-write apart from other writes.
+    pub(crate) gate: Gate,
+    /// What was learned about its speed.
+    pub(crate) hints: Hints,
+}
+
+pub(super) struct Opened {
+    pub store: FileStore,
+    pub size: u64,
+    pub logical: u32,
+}
+
+pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
+    let is_block = std::fs::metadata(path)?.file_type().is_block_device();
+    let direct = match how.direct {
+        Direct::Auto => is_block,
+        Direct::Always => true,
+        Direct::Never => false,
+    };
+    let mut flags = if how.read_only {
+        OFlags::RDONLY
+    } else {
+        OFlags::RDWR
+    };
+    flags |= OFlags::CLOEXEC | OFlags::NONBLOCK;
+    if how.exclusive && is_block {
+        flags |= OFlags::EXCL;
+    }
+    if direct {
+        flags |= OFlags::DIRECT;
+    }
+    let fd = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
+    rustix::fs::fcntl_setfl(&fd, flags & !OFlags::NONBLOCK)?;
+    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+    let regular = kind == rustix::fs::FileType::RegularFile;
+    if !regular && kind != rustix::fs::FileType::BlockDevice {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "neither a regular file nor a block device",
+        ));
+    }
+    let whole = rustix::fs::seek(&fd, rustix::fs::SeekFrom::End(0))?;
+    let size = window(whole, how)?;
+    let own_logical = match regular {
+        true => SECTOR as u32,
+        false => rustix::fs::ioctl_blksszget(&fd)?,
+    };
+    let logical = own_logical.max(how.logical.unwrap_or(0)).max(SECTOR as u32);
+    if !logical.is_power_of_two() || logical > 65536 || how.start % u64::from(own_logical) != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "block size or start of the range is not usable",
+        ));
+    }
+    let (mem_align, align) = match direct {
+        true => direct_alignment(&fd, own_logical, u64::from(logical)),
+        false => (1, 1),
+    };
+    if how.start % align != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the range does not start at a multiple of {align} bytes"),
+        ));
+    }
+    let memory = MEMORY_FILESYSTEMS.contains(&(rustix::fs::fstatfs(&fd)?.f_type as u64));
+    let store = FileStore {
+        fd: Arc::new(fd),
+        start: how.start,
+        direct,
+        align,
+        mem_align,
+        memory: memory && regular,
+        gate: Gate::default(),
+        hints: Hints::default(),
+    };
+    Ok(Opened {
+        store,
+        // Whole blocks only: what is changed around a request must lie inside.
+        size: size - size % align,
+        logical,
+    })
+}
+
+/// Size of the used range of a file, in whole sectors.
+fn window(whole: u64, how: &OpenHow) -> io::Result<u64> {
+    let rest = whole.checked_sub(how.start);
+    let size = match (rest, how.len) {
+        (Some(rest), None) => rest,
+        (Some(rest), Some(len)) if len <= rest => len,
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the range ends beyond the device's {whole} bytes"),
+            ));
+        }
+    };
+    Ok(size - size % SECTOR)
+}
+
+/// Memory and offset alignment that O_DIRECT needs, from the kernel where it tells (6.1 and
+/// later), else by trying.
+fn direct_alignment(fd: &OwnedFd, own_logical: u32, logical: u64) -> (u64, u64) {
+    let told = rustix::fs::statx(fd.as_fd(), "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+    if let Ok(st) = told
+        && st.stx_dio_offset_align.is_power_of_two()
+        && st.stx_dio_mem_align.is_power_of_two()
+    {
+        return (
+            u64::from(st.stx_dio_mem_align),
+            logical.max(u64::from(st.stx_dio_offset_align)),
+        );
+    }
+    let mut probe = crate::buf::Buf::zeroed(512);
+    let small = rustix::io::pread(fd, &mut probe[..], 0).is_ok();
+    let least = if small { own_logical.into() } else { 4096 };
+    (least.max(512), logical.max(least))
+}
+
+impl FileStore {
+    /// The descriptor.
+    pub fn as_file(&self) -> io::Result<File> {
+        Ok(File::from(self.fd.try_clone()?))
+    }
+    /// Passes the page cache by?
+    pub fn direct(&self) -> bool {
+        self.direct
+    }
+}

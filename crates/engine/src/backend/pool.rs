@@ -1,0 +1,221 @@
+//! The driver for where io_uring is refused: threads that make blocking calls, shared by all
+//! queues, and one epoll set per queue.
+//!
+//! With no threads it serves a queue that does everything in the calling thread.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::driver::{Driver, FileOp, Happened, Interest, Readiness, perform};
+use crate::error::Error;
+use crate::queue::Inbox;
+
+/// Jobs waiting for a thread, all queues together.
+const MAX_JOBS: usize = 65_536;
+/// The epoll tag of the queue's own inbox.
+const INBOX_TAG: u64 = u64::MAX;
+
+struct Job {
+    tag: u64,
+    op: FileOp,
+    port: Arc<Port>,
+}
+
+/// Where a queue's finished operations are put.
+struct Port {
+    done: Mutex<Vec<Happened>>,
+    inbox: Arc<Inbox>,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    stop: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    jobs: Mutex<Jobs>,
+    ready: Condvar,
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The threads. Dropped when the last queue is gone: then they finish what they have and end.
+pub(crate) struct Threads {
+    shared: Arc<Shared>,
+    handles: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Starts `count` threads.
+    pub(crate) fn start(count: usize) -> Result<Arc<Self>, Error> {
+        let shared = Arc::new(Shared::default());
+        let mut handles = Vec::with_capacity(count);
+        for n in 0..count {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("ulvm-pool-{n}"))
+                .spawn(move || work(&shared))
+                .map_err(|source| Error::Os {
+                    what: "cannot start an I/O thread",
+                    source,
+                })?;
+            handles.push(thread);
+        }
+        Ok(Arc::new(Self { shared, handles }))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        lock(&self.shared.jobs).stop = true;
+        self.shared.ready.notify_all();
+        for handle in self.handles.drain(..) {
+            // A thread that panicked has nothing to hand over any more.
+            let _ = handle.join();
+        }
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut jobs = lock(&shared.jobs);
+    loop {
+        if let Some(mut job) = jobs.waiting.pop_front() {
+            drop(jobs);
+            let result = perform(&mut job.op);
+            lock(&job.port.done).push(Happened::Done {
+                tag: job.tag,
+                result,
+                mem: job.op.mem.take(),
+            });
+            job.port.inbox.wake();
+            jobs = lock(&shared.jobs);
+        } else if jobs.stop {
+            return;
+        } else {
+            jobs = match shared.ready.wait(jobs) {
+                Ok(jobs) => jobs,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        }
+    }
+}
+
+/// One queue's driver.
+pub(crate) struct Pool {
+    threads: Arc<Threads>,
+    port: Arc<Port>,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl Pool {
+    pub(crate) fn new(threads: Arc<Threads>, inbox: Arc<Inbox>) -> Result<Self, Error> {
+        let os = |e: Errno| Error::Os {
+            what: "cannot set up epoll",
+            source: e.into(),
+        };
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(os)?;
+        let data = epoll::EventData::new_u64(INBOX_TAG);
+        epoll::add(&epoll, inbox.event(), data, epoll::EventFlags::IN).map_err(os)?;
+        Ok(Self {
+            threads,
+            port: Arc::new(Port {
+                done: Mutex::default(),
+                inbox,
+            }),
+            epoll,
+            events: Vec::with_capacity(64),
+        })
+    }
+
+    fn take_done(&self, happened: &mut Vec<Happened>) -> bool {
+        let mut done = lock(&self.port.done);
+        let any = !done.is_empty();
+        happened.append(&mut done);
+        any
+    }
+}
+
+impl Driver for Pool {
+    fn submit(&mut self, tag: u64, op: FileOp) -> Result<(), FileOp> {
+        let mut jobs = lock(&self.threads.shared.jobs);
+        if jobs.waiting.len() >= MAX_JOBS {
+            return Err(op);
+        }
+        jobs.waiting.push_back(Job {
+            tag,
+            op,
+            port: Arc::clone(&self.port),
+        });
+        drop(jobs);
+        self.threads.shared.ready.notify_one();
+        Ok(())
+    }
+
+    fn watch(&mut self, tag: u64, fd: &Arc<OwnedFd>, interest: Interest) -> Result<(), Errno> {
+        let mut flags = epoll::EventFlags::ONESHOT | epoll::EventFlags::RDHUP;
+        if interest.read {
+            flags |= epoll::EventFlags::IN;
+        }
+        if interest.write {
+            flags |= epoll::EventFlags::OUT;
+        }
+        let data = epoll::EventData::new_u64(tag);
+        match epoll::modify(&self.epoll, fd.as_fd(), data, flags) {
+            Err(Errno::NOENT) => epoll::add(&self.epoll, fd.as_fd(), data, flags),
+            other => other,
+        }
+    }
+
+    fn unwatch(&mut self, _tag: u64, fd: &Arc<OwnedFd>) {
+        // Not being in the set is what is wanted.
+        let _ = epoll::delete(&self.epoll, fd.as_fd());
+    }
+
+    fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {
+        let wait = match self.take_done(happened) {
+            true => Some(Duration::ZERO),
+            false => wait,
+        };
+        let timeout = wait.map(|d| rustix::time::Timespec {
+            tv_sec: d.as_secs().min(1 << 30) as i64,
+            tv_nsec: i64::from(d.subsec_nanos()),
+        });
+        self.events.clear();
+        let buffer = rustix::buffer::spare_capacity(&mut self.events);
+        // An interrupted wait has found nothing; the queue comes round again.
+        let _ = epoll::wait(&self.epoll, buffer, timeout.as_ref());
+        for event in self.events.drain(..) {
+            let tag = event.data.u64();
+            if tag == INBOX_TAG {
+                self.port.inbox.signalled();
+                continue;
+            }
+            let flags = event.flags;
+            let gone = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            let read = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
+            happened.push(Happened::Ready {
+                tag,
+                ready: Readiness {
+                    read: gone || flags.intersects(read),
+                    write: gone || flags.contains(epoll::EventFlags::OUT),
+                },
+            });
+        }
+        self.take_done(happened);
+    }
+
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+}

@@ -1,0 +1,21 @@
+//! Queues: where requests are carried out and where exports live.
+//!
+//! A queue is one thread with one driver (a ring, or a share of the pool). Exports are [`Task`]s
+//! on it: the descriptors of their clients, the requests they make and the backing side of every
+//! I/O are all served by that one thread, so an I/O goes down once and up once without changing
+//! threads. A task is told what happened ([`Event`]) and never waits.
+
+mod core;
+mod inbox;
+mod leaf;
+mod request;
+mod slab;
+mod task;
+mod thread;
+
+pub(crate) use core::{Core, Mode};
+pub(crate) use inbox::{Inbox, Wake};
+pub use task::{Cx, Event, Task, TaskKey, WatchKey};
+pub use thread::{Engine, TaskRef};
+
+pub use crate::backend::driver::{Interest, Readiness};

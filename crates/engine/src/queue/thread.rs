@@ -1,0 +1,170 @@
+//! The queue threads.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use super::core::{Core, Mode};
+use super::inbox::{Inbox, Message};
+use super::task::Task;
+use crate::backend::driver::Driver;
+use crate::backend::pool::{Pool, Threads};
+use crate::error::Error;
+use crate::limits::{DriverChoice, Settings};
+
+/// A task, seen from outside its queue.
+#[derive(Clone, Debug)]
+pub struct TaskRef {
+    inbox: Arc<Inbox>,
+    slot: u64,
+}
+
+impl TaskRef {
+    /// Sends something: [`super::Event::Message`]. Nothing happens if the task has ended.
+    pub fn tell(&self, what: Box<dyn Any + Send>) {
+        self.inbox.send(Message::Tell(self.slot, what));
+    }
+}
+
+#[derive(Debug)]
+struct Queue {
+    inbox: Arc<Inbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The running engine. Dropping it tells every task to stop and waits until all have.
+#[derive(Debug)]
+pub struct Engine {
+    queues: Vec<Queue>,
+    next: AtomicUsize,
+    slots: AtomicU64,
+    driver: &'static str,
+}
+
+impl Engine {
+    /// Starts the queue threads.
+    pub fn start(settings: &Settings) -> Result<Self, Error> {
+        let settings = settings.clone().clamped();
+        let mut engine = Self {
+            queues: Vec::new(),
+            next: AtomicUsize::new(0),
+            slots: AtomicU64::new(0),
+            driver: "",
+        };
+        let threads = match wants_pool(&settings)? {
+            true => Some(Threads::start(settings.pool_threads)?),
+            false => None,
+        };
+        engine.driver = if threads.is_some() {
+            "pool"
+        } else {
+            "io_uring"
+        };
+        for number in 0..settings.queues {
+            let queue = start_queue(number, &settings, threads.clone())?;
+            engine.queues.push(queue);
+        }
+        Ok(engine)
+    }
+
+    /// Begins a task on a queue (any number; the queues are taken in turn if none).
+    pub fn spawn(&self, queue: Option<usize>, task: Box<dyn Task>) -> TaskRef {
+        let n = queue.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
+        let queue = &self.queues[n % self.queues.len()];
+        let slot = self.slots.fetch_add(1, Ordering::Relaxed);
+        queue.inbox.send(Message::Spawn(slot, task));
+        TaskRef {
+            inbox: Arc::clone(&queue.inbox),
+            slot,
+        }
+    }
+
+    /// Number of queues.
+    pub fn queues(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// `io_uring` or `pool`.
+    pub fn driver(&self) -> &'static str {
+        self.driver
+    }
+
+    /// Tells every task to stop and waits until all have ended.
+    pub fn stop(&mut self) {
+        for queue in &self.queues {
+            queue.inbox.send(Message::Stop);
+        }
+        for queue in &mut self.queues {
+            if let Some(thread) = queue.thread.take() {
+                // A queue that panicked has printed why; the others still end in order.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn wants_pool(settings: &Settings) -> Result<bool, Error> {
+    match settings.driver {
+        DriverChoice::Pool | DriverChoice::Auto => Ok(true),
+        DriverChoice::Uring => Err(Error::Os {
+            what: "io_uring",
+            source: std::io::ErrorKind::Unsupported.into(),
+        }),
+    }
+}
+
+fn start_queue(
+    number: usize,
+    settings: &Settings,
+    threads: Option<Arc<Threads>>,
+) -> Result<Queue, Error> {
+    let inbox = Inbox::new()?;
+    let (told, tell) = std::sync::mpsc::channel();
+    let (for_thread, settings) = (Arc::clone(&inbox), settings.clone());
+    let thread = std::thread::Builder::new()
+        .name(format!("ulvm-queue-{number}"))
+        .spawn(move || {
+            let driver = make_driver(&settings, threads, &for_thread);
+            match driver {
+                Err(e) => drop(told.send(Err(e))),
+                Ok(driver) => {
+                    drop(told.send(Ok(())));
+                    Core::new(number, Mode::Shared, driver, for_thread).run();
+                }
+            }
+        })
+        .map_err(|source| Error::Os {
+            what: "cannot start a queue thread",
+            source,
+        })?;
+    match tell.recv() {
+        Ok(Ok(())) => Ok(Queue {
+            inbox,
+            thread: Some(thread),
+        }),
+        Ok(Err(e)) => Err(e),
+        Err(_) => Err(Error::Os {
+            what: "a queue thread ended at once",
+            source: std::io::ErrorKind::Other.into(),
+        }),
+    }
+}
+
+fn make_driver(
+    _settings: &Settings,
+    threads: Option<Arc<Threads>>,
+    inbox: &Arc<Inbox>,
+) -> Result<Box<dyn Driver>, Error> {
+    let threads = match threads {
+        Some(threads) => threads,
+        None => Threads::start(0)?,
+    };
+    Ok(Box::new(Pool::new(threads, Arc::clone(inbox))?))
+}

@@ -1,0 +1,5 @@
+//! All `unsafe` code of the engine: memory that the kernel reads and writes, the ring, and the
+//! few system calls that have no safe wrapper.
+#![allow(unsafe_code)]
+
+pub(crate) mod mem;

@@ -1,0 +1,179 @@
+//! Tables as text: device-mapper's own lines, `START LENGTH TARGET ARGS...`, in sectors. The lines
+//! of the historical NetBSD driver have the same form. Empty lines and lines that begin with `#`
+//! are skipped; a device is a path or `major:minor`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::backend::{Backing, OpenHow};
+use crate::error::Error;
+use crate::table::{Layout, Segment, Slot, Table, check_layout};
+use crate::target::{self, Args, DevIndex, Devices, Target};
+
+/// More than this is not read as a table.
+pub const MAX_TEXT: usize = 16 << 20;
+
+/// What is wrong with a table, and where. Line 0: the table as a whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableError {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for TableError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return write!(f, "table: {}", self.what);
+        }
+        write!(
+            f,
+            "table line {}, column {}: {}",
+            self.line, self.column, self.what
+        )
+    }
+}
+
+impl std::error::Error for TableError {}
+
+/// Finds the backing device of a word of a table.
+pub trait Resolve {
+    /// The device; the error says what is wrong with it.
+    fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String>;
+}
+
+/// Opens paths and `major:minor` of block devices, each once.
+#[derive(Debug, Default)]
+pub struct OpenPaths {
+    /// How each is opened.
+    pub how: OpenHow,
+    opened: Vec<(String, Arc<Backing>)>,
+}
+
+impl OpenPaths {
+    /// Opening in this way.
+    pub fn new(how: OpenHow) -> Self {
+        Self {
+            how,
+            opened: Vec::new(),
+        }
+    }
+}
+
+impl Resolve for OpenPaths {
+    fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+        if let Some((_, backing)) = self.opened.iter().find(|(w, _)| w == word) {
+            return Ok(Arc::clone(backing));
+        }
+        let backing = Backing::open(&path_of(word), &self.how).map_err(|e| e.to_string())?;
+        let backing = Arc::new(backing);
+        self.opened.push((word.to_owned(), Arc::clone(&backing)));
+        Ok(backing)
+    }
+}
+
+/// The path of a device word: `major:minor` is looked up among the block devices.
+fn path_of(word: &str) -> PathBuf {
+    let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    match word.split_once(':') {
+        Some((major, minor)) if number(major) && number(minor) => {
+            Path::new("/dev/block").join(word)
+        }
+        _ => PathBuf::from(word),
+    }
+}
+
+/// Reads a table and opens its devices. Nothing is changed if it is refused.
+pub fn parse(text: &str, resolve: &mut dyn Resolve) -> Result<Table, Error> {
+    let mut devices = Slots {
+        resolve,
+        slots: Vec::new(),
+    };
+    let mut segments = Vec::new();
+    let mut places = Vec::new();
+    if text.len() > MAX_TEXT {
+        return Err(whole("the text is too long").into());
+    }
+    for (n, line) in text.lines().enumerate() {
+        let words = words(line);
+        if words.is_empty() || words[0].1.starts_with('#') {
+            continue;
+        }
+        let segment = parse_line(words, line, &mut devices).map_err(|e| TableError {
+            line: n + 1,
+            column: e.column,
+            what: e.what,
+        })?;
+        segments.push(segment);
+        places.push(n + 1);
+    }
+    check_layout(segments.iter().map(|s| (s.start, s.len)))
+        .map_err(|layout| layout_error(layout, &places))?;
+    Table::new(segments, devices.slots)
+}
+
+fn whole(what: &str) -> TableError {
+    TableError {
+        line: 0,
+        column: 0,
+        what: what.to_owned(),
+    }
+}
+
+fn layout_error(layout: Layout, places: &[usize]) -> TableError {
+    let n = match layout {
+        Layout::Empty => return whole(&layout.to_string()),
+        Layout::Gap { n, .. } | Layout::ZeroLength(n) | Layout::TooLong(n) => n,
+    };
+    TableError {
+        line: places.get(n).copied().unwrap_or(0),
+        column: 1,
+        what: layout.to_string(),
+    }
+}
+
+/// Words of a line with their columns, from 1.
+fn words(line: &str) -> Vec<(usize, &str)> {
+    let at = |w: &str| w.as_ptr() as usize - line.as_ptr() as usize + 1;
+    line.split_ascii_whitespace().map(|w| (at(w), w)).collect()
+}
+
+fn parse_line(
+    words: Vec<(usize, &str)>,
+    line: &str,
+    devices: &mut dyn Devices,
+) -> Result<Segment, target::ArgError> {
+    let mut args = Args::new(words, line.trim_end().len() + 1);
+    let start = args.sectors("start")?;
+    let len = args.sectors("length")?;
+    if len.0 == 0 {
+        return Err(args.at_last("length is 0"));
+    }
+    let name = args.word("target")?;
+    let Some(kind) = target::find(name) else {
+        return Err(args.at_last(format!("unknown target \"{name}\"")));
+    };
+    let target: Box<dyn Target> = (kind.parse)(&mut args, len, devices)?;
+    Ok(Segment { start, len, target })
+}
+
+/// Numbers devices in the order of their first mention.
+struct Slots<'a> {
+    resolve: &'a mut dyn Resolve,
+    slots: Vec<Slot>,
+}
+
+impl Devices for Slots<'_> {
+    fn device(&mut self, word: &str) -> Result<DevIndex, String> {
+        if let Some(n) = self.slots.iter().position(|s| s.word == word) {
+            return Ok(DevIndex(n as u32));
+        }
+        let backing = self.resolve.resolve(word)?;
+        self.slots.push(Slot::new(backing, word.to_owned()));
+        Ok(DevIndex(self.slots.len() as u32 - 1))
+    }
+}

@@ -38,7 +38,7 @@ fn random(state: &mut u64) -> u64 {
 
 /// A device, by whichever way.
 enum Way {
-    Alone(SyncDevice),
+    Alone(Box<SyncDevice>),
     Engine(Client),
 }
 
@@ -162,7 +162,7 @@ fn every_way(unit: u64, rounds: usize) -> usize {
                 assert_eq!(device.in_flight(), 0);
             };
             let alone = SyncDevice::new(Arc::clone(&device)).expect("sync");
-            run(&mut Way::Alone(alone));
+            run(&mut Way::Alone(Box::new(alone)));
             for driver in [DriverChoice::Pool, DriverChoice::Auto] {
                 let engine = engine(driver);
                 run(&mut Way::Engine(Client::new(&engine, Arc::clone(&device))));

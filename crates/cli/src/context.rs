@@ -71,6 +71,10 @@ impl Context {
     pub fn session(&self) -> Result<Session> {
         Session::new(self.settings.clone(), Box::new(Rc::clone(&self.terminal)))
     }
+    /// A session with settings of its own: a command that must see only some of the devices.
+    pub fn session_with(&self, settings: Settings) -> Result<Session> {
+        Session::new(settings, Box::new(Rc::clone(&self.terminal)))
+    }
     /// Messages and questions.
     pub fn ui(&self) -> &dyn Ui {
         &*self.terminal

@@ -46,8 +46,27 @@ commands! {
     "version", "Show versions", "", sets::VERSION, commands::version::run;
 
     // Physical volumes.
+    "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;
+    "pvcreate", "Make physical volumes of devices or image files", "DEVICE ...", sets::PVCREATE, commands::pvcreate::run;
+    "pvremove", "Destroy the labels of physical volumes", "PV ...", sets::PVREMOVE, commands::pvremove::run;
+    "pvresize", "Change the size of physical volumes", "PV|@TAG ...", sets::PVRESIZE, commands::pvresize::run;
 
     // Volume groups.
+    "vgcfgbackup", "Back up metadata of volume groups", "[VG ...]", sets::VGCFGBACKUP, commands::vgcfgbackup::run;
+    "vgcfgrestore", "Restore metadata of a volume group", "[VG]", sets::VGCFGRESTORE, commands::vgcfgrestore::run;
+    "vgchange", "Change volume groups, activate and deactivate them", "[VG|@TAG ...]", sets::VGCHANGE, commands::vgchange::run;
+    "vgck", "Check the metadata of volume groups", "[VG|@TAG ...]", sets::VGCK, commands::vgck::run;
+    "vgcreate", "Make a volume group", "VG PV ...", sets::VGCREATE, commands::vgcreate::run;
+    "vgexport", "Mark volume groups as belonging to no host", "VG|@TAG ...", sets::VGEXPORT, commands::vgexport::export;
+    "vgextend", "Add physical volumes to a volume group", "VG PV ...", sets::VGEXTEND, commands::vgextend::run;
+    "vgimport", "Take exported volume groups in", "VG|@TAG ...", sets::VGIMPORT, commands::vgexport::import;
+    "vgimportclone", "Give copied physical volumes a volume group and identities of their own", "PV ...", sets::VGIMPORTCLONE, commands::vgimportclone::run;
+    "vgmerge", "Put all of one volume group into another", "VG VG", sets::VGMERGE, commands::vgmerge::run;
+    "vgmknodes", "Make device nodes of active logical volumes", "[VG|LV|@TAG ...]", sets::VGMKNODES, commands::vgmknodes::run;
+    "vgreduce", "Take physical volumes out of a volume group", "VG [PV ...]", sets::VGREDUCE, commands::vgreduce::run;
+    "vgremove", "Remove volume groups", "VG|@TAG ...", sets::VGREMOVE, commands::vgremove::run;
+    "vgrename", "Rename a volume group", "VG|UUID NEW", sets::VGRENAME, commands::vgrename::run;
+    "vgsplit", "Move physical volumes into another volume group", "VG VG [PV ...]", sets::VGSPLIT, commands::vgsplit::run;
 
     // Logical volumes.
 

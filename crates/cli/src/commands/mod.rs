@@ -7,8 +7,30 @@ pub mod segtypes;
 pub mod version;
 
 // Physical volumes.
+mod pv_make;
+mod pv_operands;
+pub mod pvchange;
+pub mod pvcreate;
+pub mod pvremove;
+pub mod pvresize;
 
 // Volume groups.
+mod vg_args;
+mod vg_file;
+pub mod vgcfgbackup;
+pub mod vgcfgrestore;
+pub mod vgchange;
+pub mod vgck;
+pub mod vgcreate;
+pub mod vgexport;
+pub mod vgextend;
+pub mod vgimportclone;
+pub mod vgmerge;
+pub mod vgmknodes;
+pub mod vgreduce;
+pub mod vgremove;
+pub mod vgrename;
+pub mod vgsplit;
 
 // Logical volumes.
 

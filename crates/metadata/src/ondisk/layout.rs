@@ -294,9 +294,10 @@ fn end_of_area_0(wanted: u64, limit: u64, align: u64, offset: u64) -> u64 {
     {
         return end;
     }
-    let reduced = limit.div_ceil(align).saturating_sub(2) * align;
-    if reduced >= MDA_START + SMALLEST_MDA.0 {
-        reduced
+    // Room must be left for a smallest area before the end is rounded.
+    let lowest = MDA_START + SMALLEST_MDA.0 + 2 * align;
+    if limit >= lowest {
+        (limit - 2 * align).next_multiple_of(align)
     } else {
         limit
     }

@@ -18,7 +18,6 @@ mod lv_tests;
 pub mod lv_tree;
 pub mod pv_args;
 pub mod pv_change;
-pub mod pv_layout;
 pub mod size;
 pub mod tags;
 pub mod vg_change;

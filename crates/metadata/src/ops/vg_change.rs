@@ -1,5 +1,6 @@
 //! vgchange: one property at a time.
 
+use super::lv_tree::visible_count;
 use super::tags::TagEdit;
 use super::vg_create::check_policy;
 use super::vg_extent_size::set_extent_size;
@@ -104,7 +105,7 @@ fn max_lv(vg: &mut Vg, n: u32) -> Result<(), OpError> {
             vg.name
         )));
     }
-    let have = vg.lvs.values().filter(|lv| lv.status.visible).count();
+    let have = visible_count(vg);
     if n != 0 && (n as usize) < have {
         return Err(OpError::limit(format!(
             "MaxLogicalVolume is less than the current number {have} of LVs for {}",

@@ -7,6 +7,7 @@
 //!
 //! [`settle`]: super::vg_settle::settle
 
+use super::lv_tree::visible_count;
 use super::vg_graft::{Graft, transplant};
 use super::{Done, OpError};
 use crate::model::Vg;
@@ -39,7 +40,7 @@ pub(super) fn compatible(into: &Vg, from: &Vg) -> Result<(), OpError> {
             into.max_pv
         )));
     }
-    let lvs = visible(into) + visible(from);
+    let lvs = visible_count(into) + visible_count(from);
     if into.max_lv != 0 && lvs > into.max_lv as usize {
         return Err(OpError::limit(format!(
             "Maximum number of logical volumes ({}) exceeded  for \"{to_name}\" and \"{from_name}\"",
@@ -57,10 +58,6 @@ pub(super) fn compatible(into: &Vg, from: &Vg) -> Result<(), OpError> {
         )));
     }
     Ok(())
-}
-
-fn visible(vg: &Vg) -> usize {
-    vg.lvs.values().filter(|lv| lv.status.visible).count()
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! mirrors lose the legs that are gone, raid images that are gone become error segments, and every
 //! other partial LV is removed.
 
-use std::collections::HashSet;
-
+use super::lv_remove::lv_remove;
+use super::lv_tree::all_parts;
 use super::vg_graft::references;
 use super::{Done, OpError};
 use crate::model::usage::Usage;
@@ -82,17 +82,10 @@ pub fn repair_partial(
     } else if mirrors_only {
         Repair::Kept(name)
     } else {
-        remove_tree(&mut vg, key)?;
+        vg = lv_remove(&vg, key)?.vg;
         Repair::Removed(name)
     };
     Done::checked(vg, Vec::new(), value)
-}
-
-/// Removes LVs in the way vgremove does: one visible LV with all it consists of and its snapshots.
-pub fn remove_with_parts(old: &Vg, key: LvKey) -> Result<Done<Vec<String>>, OpError> {
-    let mut vg = old.clone();
-    let gone = remove_tree(&mut vg, key)?;
-    Done::checked(vg, Vec::new(), gone)
 }
 
 /// Deepest nesting of LVs that is looked into.
@@ -182,59 +175,24 @@ fn drop_mirror_legs(
         });
     }
     for lv in bad {
-        remove_tree(vg, lv)?;
+        remove_tree(vg, lv);
     }
     Ok(true)
 }
 
-/// Removes an LV, what it consists of, and the snapshots that hang on it. Returns the names.
-fn remove_tree(vg: &mut Vg, key: LvKey) -> Result<Vec<String>, OpError> {
-    let mut gone = vec![key];
-    let mut seen = HashSet::from([key]);
-    let mut at = 0;
-    while let Some(lv) = gone.get(at).copied() {
-        at += 1;
-        let mut also = Vec::new();
-        for segment in &vg.lvs[lv].segments {
-            match &segment.kind {
-                SegmentKind::Snapshot(s) => also.push(s.cow),
-                _ => also.extend(references(segment)),
-            }
-        }
-        for (other, o) in vg.lvs.iter() {
-            let hangs = o.segments.iter().any(
-                |s| matches!(&s.kind, SegmentKind::Snapshot(s) if s.origin == lv || s.cow == lv),
-            );
-            if hangs {
-                also.push(other);
-            }
-        }
-        gone.extend(also.into_iter().filter(|l| seen.insert(*l)));
+/// Takes out an LV that nothing refers to any more, and what it consists of.
+fn remove_tree(vg: &mut Vg, key: LvKey) {
+    for part in all_parts(vg, key) {
+        vg.lvs.remove(part);
     }
-    for (other, lv) in vg.lvs.iter() {
-        let used = lv
-            .segments
-            .iter()
-            .flat_map(references)
-            .any(|l| seen.contains(&l));
-        if used && !seen.contains(&other) {
-            return Err(OpError::refused(format!(
-                "Cannot remove logical volume {}: it is used by {}.",
-                vg.lvs[key].name, lv.name
-            )));
-        }
-    }
-    Ok(gone
-        .into_iter()
-        .filter_map(|l| vg.lvs.remove(l).map(|lv| lv.name))
-        .collect())
+    vg.lvs.remove(key);
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{Ids, linear, lv, striped, vg_of};
     use super::*;
-    use crate::model::{Raid, RaidImage, Snapshot};
+    use crate::model::{Raid, RaidImage};
     use crate::units::Sectors;
 
     fn setup() -> (Ids, Vg, Vec<PvKey>) {
@@ -341,23 +299,5 @@ mod tests {
             .values()
             .filter(|l| l.segments[0].kind == SegmentKind::Error);
         assert_eq!(errors.count(), 2);
-    }
-
-    #[test]
-    fn an_origin_takes_its_snapshots_along() {
-        let (mut ids, mut vg, pvs) = setup();
-        let origin = vg.find_lv("a").unwrap();
-        let cow = linear(&mut vg, &mut ids, "snap", pvs[3], 0, 1);
-        let kind = SegmentKind::Snapshot(Snapshot {
-            chunk_size: Sectors(8),
-            origin,
-            cow,
-            merging: false,
-        });
-        lv(&mut vg, &mut ids, "snapshot0", 2, kind);
-        assert_eq!(remove_with_parts(&vg, origin).unwrap().vg.lvs.len(), 1);
-        let only_snapshot = remove_with_parts(&vg, cow).unwrap().vg;
-        assert!(only_snapshot.find_lv("a").is_some());
-        assert_eq!(only_snapshot.lvs.len(), 2);
     }
 }

@@ -224,6 +224,32 @@ pub struct CommitPlan {
     pub revert: Plan,
 }
 
+impl CommitPlan {
+    /// The same, with labels written along with the texts: those of new PVs, and those that do not
+    /// say yet that they belong to a VG. They are durable before the first header commits, so no PV
+    /// that a VG names looks free. `None` if a label has more areas than fit.
+    pub fn with_labels(mut self, labels: &[(usize, Label)]) -> Option<Self> {
+        let mut writes = labels
+            .iter()
+            .map(|(disk, label)| label_write(*disk, label))
+            .collect::<Option<Vec<_>>>()?;
+        match self.plan.stages.first_mut() {
+            Some(first) if first.stage == Stage::Text => {
+                writes.append(&mut first.writes);
+                first.writes = writes;
+            }
+            _ => self.plan.stages.insert(
+                0,
+                Staged {
+                    stage: Stage::Label,
+                    writes,
+                },
+            ),
+        }
+        Some(self)
+    }
+}
+
 /// Why a commit cannot be planned. Nothing has been written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CommitError {

@@ -5,6 +5,7 @@
 //!
 //! All numbers are little-endian; a sector is 512 bytes whatever the device says.
 
+mod dump;
 mod label;
 pub mod layout;
 mod mda;
@@ -15,6 +16,10 @@ use std::fmt;
 
 use crate::units::Bytes;
 
+pub use dump::{
+    DumpLine, DumpedMda, FoundText, HeaderDump, LineKind, TEXT_SEARCH_LIMIT, dump_headers,
+    search_texts,
+};
 pub use label::{
     Extension, FoundLabel, LABEL_SCAN_SECTORS, Label, LabelSector, PV_EXT_USED, PV_EXT_VERSION,
     PvHeader, encode_label, find_label, scan_label_sectors,

@@ -16,6 +16,7 @@ pub mod device;
 pub mod error;
 pub mod event;
 pub mod export;
+pub mod extents;
 pub mod io;
 pub mod limits;
 pub mod queue;

@@ -1,0 +1,354 @@
+//! A client's connection: a task on a queue, with the socket on one side and the device on the other.
+//!
+//! Invariants: one watch at a time, for exactly what is wanted; nothing is received while something
+//! has to be done first, so a client that does not take its replies stops itself; a connection that
+//! is stuck half-way through a message or with replies not taken ends after [`Limits::stalled`].
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
+use super::exports::{Exports, View};
+use super::handshake::{Handshake, MAX_OPTION, Next};
+use super::input::Input;
+use super::limits::Limits;
+use super::outgoing::Outgoing;
+use super::session::{Session, Submit, Taken};
+use super::wire::OPTION_LEN;
+use crate::queue::{Cx, Event, Interest, Task, WatchKey};
+
+/// Size of the buffer for what is received, once requests come: a run of writes of 4 KiB at a depth
+/// of 32, in one call.
+pub(super) const INPUT: usize = 160 << 10;
+/// Receive calls for one readiness, so that other connections have their turn.
+const ROUNDS: usize = 4;
+/// A payload's rest is received into its place if it is at least this long.
+const DIRECT: usize = 8 << 10;
+/// Bytes of answers in the handshake that may wait to be sent before the next option is looked at.
+const MAX_ANSWERS: usize = 64 << 10;
+/// How long the replies to what was under way may take once the engine is to end.
+const LAST_REPLIES: Duration = Duration::from_secs(5);
+
+const TIMER_HANDSHAKE: u64 = 0;
+const TIMER_STALLED: u64 = 1;
+const TIMER_LAST: u64 = 2;
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub exports: Arc<Exports>,
+    pub limits: Limits,
+    pub clients: AtomicUsize,
+}
+
+/// One of the places for clients.
+#[derive(Debug)]
+pub(super) struct Place(Arc<Shared>);
+
+impl Place {
+    /// None if all are taken.
+    pub(super) fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let place = Self(Arc::clone(shared));
+        (shared.clients.fetch_add(1, Ordering::AcqRel) < shared.limits.clients).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Handshake(Handshake),
+    Serving(Box<Session>),
+}
+
+/// How the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// On.
+    Open,
+    /// Nothing more is received; it ends when all that is under way is answered and sent.
+    Ending,
+    /// Now.
+    Over,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: Arc<OwnedFd>,
+    place: Place,
+    phase: Phase,
+    input: Input,
+    out: Outgoing,
+    course: Course,
+    /// The input at hand waits for something under way.
+    blocked: bool,
+    watch: Option<(WatchKey, Interest)>,
+    /// When bytes last moved.
+    moved: Instant,
+    stall_timer: bool,
+}
+
+impl Connection {
+    /// The socket must not block.
+    pub(super) fn new(socket: OwnedFd, place: Place) -> Self {
+        let limits = &place.0.limits;
+        let handshake = Handshake::new(limits.options, limits.list);
+        Self {
+            socket: Arc::new(socket),
+            phase: Phase::Handshake(handshake),
+            place,
+            input: Input::new(MAX_OPTION + OPTION_LEN),
+            out: Outgoing::default(),
+            course: Course::Open,
+            blocked: false,
+            watch: None,
+            moved: Instant::now(),
+            stall_timer: false,
+        }
+    }
+
+    /// Receives what is there and does what it asks for.
+    fn receive(&mut self, cx: &mut Cx<'_>) {
+        for _ in 0..ROUNDS {
+            self.advance(cx);
+            if self.blocked || self.course != Course::Open {
+                return;
+            }
+            let direct = match &mut self.phase {
+                Phase::Serving(session) if self.input.unread().is_empty() => {
+                    session.direct().filter(|room| room.len() >= DIRECT)
+                }
+                _ => None,
+            };
+            let into_payload = direct.is_some();
+            let room = match direct {
+                Some(room) => room,
+                None => self.input.room(),
+            };
+            let wanted = room.len();
+            if wanted == 0 {
+                return;
+            }
+            let n = match rustix::net::recv(&self.socket, room, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return self.course = Course::Ending,
+                Ok((_, n)) => n,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.course = Course::Over,
+            };
+            self.moved = cx.now();
+            if into_payload {
+                self.payload_received(cx, n);
+            } else {
+                self.input.received(n);
+            }
+            if n < wanted {
+                return self.advance(cx);
+            }
+        }
+        self.advance(cx);
+    }
+
+    fn payload_received(&mut self, cx: &mut Cx<'_>, n: usize) {
+        if let Phase::Serving(session) = &mut self.phase
+            && let Some(submit) = session.received(n, &mut self.out)
+        {
+            submit_to(cx, session, submit);
+        }
+    }
+
+    /// Works through the input at hand.
+    fn advance(&mut self, cx: &mut Cx<'_>) {
+        self.blocked = false;
+        while self.course == Course::Open && !self.blocked {
+            let used = match &mut self.phase {
+                Phase::Handshake(_) => self.negotiate(),
+                Phase::Serving(session) => {
+                    let (used, taken, submit) = session.take(self.input.unread(), &mut self.out);
+                    let going_on = used > 0 || submit.is_some();
+                    if let Some(submit) = submit {
+                        submit_to(cx, session, submit);
+                    }
+                    match taken {
+                        Taken::All => {}
+                        Taken::Blocked => self.blocked = true,
+                        Taken::Disconnect => self.course = Course::Ending,
+                        Taken::Lost => self.course = Course::Over,
+                    }
+                    self.input.consume(used);
+                    going_on
+                }
+            };
+            if !used {
+                return;
+            }
+        }
+    }
+
+    /// One step of the handshake; whether it used or made anything.
+    fn negotiate(&mut self) -> bool {
+        let Phase::Handshake(handshake) = &mut self.phase else {
+            return false;
+        };
+        if self.out.small_bytes() > MAX_ANSWERS {
+            self.blocked = true;
+            return false;
+        }
+        let shared = &self.place.0;
+        let view = View(&shared.exports, shared.limits.payload);
+        let mut answers = Vec::new();
+        let (used, next) = handshake.step(self.input.unread(), &view, &mut answers);
+        self.out.bytes(&answers);
+        self.input.consume(used);
+        match next {
+            Next::More => return used > 0,
+            Next::Close => self.course = Course::Ending,
+            Next::Begin(chosen) => match shared.exports.get(&chosen.name) {
+                None => self.course = Course::Over,
+                Some(export) => {
+                    let session = Session::new(*chosen, export, &shared.limits);
+                    self.phase = Phase::Serving(Box::new(session));
+                    self.input.grow(INPUT);
+                }
+            },
+        }
+        true
+    }
+
+    fn send(&mut self, cx: &Cx<'_>) {
+        let pool = match &mut self.phase {
+            Phase::Serving(session) => Some(session.pool()),
+            Phase::Handshake(_) => None,
+        };
+        match self.out.send(&self.socket, pool) {
+            Ok(0) => {}
+            Ok(_) => self.moved = cx.now(),
+            Err(_) => self.course = Course::Over,
+        }
+    }
+
+    /// Sends, takes in what had to wait, and watches for what is wanted next.
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        self.send(cx);
+        if self.blocked && self.course == Course::Open {
+            self.advance(cx);
+            self.send(cx);
+        }
+        let under_way = match &self.phase {
+            Phase::Serving(session) => session.under_way(),
+            Phase::Handshake(_) => 0,
+        };
+        let finished = self.course == Course::Ending && under_way == 0 && self.out.is_empty();
+        if finished || self.course == Course::Over {
+            cx.exit();
+            return;
+        }
+        let wanted = Interest {
+            read: self.course == Course::Open && !self.blocked,
+            write: !self.out.is_empty(),
+        };
+        self.watch_for(cx, wanted);
+        if self.stuck() && !self.stall_timer {
+            self.stall_timer = true;
+            self.moved = cx.now();
+            cx.timer(self.place.0.limits.stalled, TIMER_STALLED);
+        }
+    }
+
+    fn watch_for(&mut self, cx: &mut Cx<'_>, wanted: Interest) {
+        if self.watch.is_some_and(|(_, interest)| interest == wanted) {
+            return;
+        }
+        if let Some((key, _)) = self.watch.take() {
+            cx.unwatch(key);
+        }
+        if wanted.read || wanted.write {
+            match cx.watch(&self.socket, wanted) {
+                Ok(key) => self.watch = Some((key, wanted)),
+                Err(_) => cx.exit(),
+            }
+        }
+    }
+
+    /// Half-way through something that only the client can bring to its end?
+    fn stuck(&self) -> bool {
+        let partial = match &self.phase {
+            Phase::Serving(session) => {
+                !self.blocked && (session.partial() || !self.input.unread().is_empty())
+            }
+            // The handshake has a limit of its own.
+            Phase::Handshake(_) => false,
+        };
+        partial || !self.out.is_empty()
+    }
+
+    fn timer(&mut self, cx: &mut Cx<'_>, number: u64) {
+        match number {
+            TIMER_HANDSHAKE if matches!(self.phase, Phase::Handshake(_)) => cx.exit(),
+            TIMER_LAST => cx.exit(),
+            TIMER_STALLED => {
+                self.stall_timer = false;
+                let limit = self.place.0.limits.stalled;
+                let idle = cx.now().saturating_duration_since(self.moved);
+                if self.stuck() && idle >= limit {
+                    cx.exit();
+                } else if self.stuck() {
+                    self.stall_timer = true;
+                    cx.timer(limit - idle, TIMER_STALLED);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn submit_to(cx: &mut Cx<'_>, session: &Session, submit: Submit) {
+    cx.submit(session.device(), submit.request, submit.token);
+}
+
+impl Task for Connection {
+    fn start(&mut self, cx: &mut Cx<'_>) {
+        self.out.bytes(&Handshake::greeting());
+        cx.timer(self.place.0.limits.handshake, TIMER_HANDSHAKE);
+        self.settle(cx);
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, event: Event) {
+        match event {
+            Event::Done(completion) => {
+                if let Phase::Serving(session) = &mut self.phase
+                    && let Some(submit) = session.answered(completion, &mut self.out)
+                {
+                    submit_to(cx, session, submit);
+                }
+            }
+            Event::Ready(_, ready) => {
+                self.watch = None;
+                if ready.read && self.course == Course::Open && !self.blocked {
+                    self.receive(cx);
+                }
+            }
+            Event::Timer(number) => self.timer(cx, number),
+            Event::Message(_) => {}
+            Event::Stop => {
+                if self.course == Course::Open {
+                    self.course = Course::Ending;
+                }
+                cx.timer(LAST_REPLIES, TIMER_LAST);
+            }
+        }
+    }
+
+    fn batch_end(&mut self, cx: &mut Cx<'_>) {
+        self.settle(cx);
+    }
+}

@@ -1,0 +1,97 @@
+//! What a server serves: names and the devices behind them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::handshake::{Catalog, ExportInfo, Refusal};
+use super::wire::MAX_STRING;
+use crate::device::Device;
+
+/// A device that clients can use.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The device. Its size is asked for by each new client, so that a resize is seen by those that
+    /// come later.
+    pub device: Arc<Device>,
+    /// Text for people; may be empty.
+    pub description: String,
+    /// No writes, whatever the device permits.
+    pub read_only: bool,
+}
+
+/// The exports of a server, by name. They can come and go while it runs; a client keeps the device
+/// it has begun with.
+#[derive(Debug, Default)]
+pub struct Exports {
+    by_name: RwLock<BTreeMap<String, Arc<Export>>>,
+    ending: AtomicBool,
+}
+
+impl Exports {
+    /// Adds an export, or replaces the one of that name. False if the name is too long for NBD
+    /// (4096 bytes) and so was not added.
+    pub fn add(&self, name: &str, export: Export) -> bool {
+        let fits = name.len() <= MAX_STRING;
+        if fits {
+            let mut map = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+            map.insert(name.to_owned(), Arc::new(export));
+        }
+        fits
+    }
+
+    /// Takes an export away. Clients that use it keep it.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut map = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        map.remove(name).is_some()
+    }
+
+    /// From now on new clients are told that the server is ending.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// The export of a name. The empty name is that of the only export, if there is but one.
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Export>> {
+        let map = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(export) = map.get(name) {
+            return Some(Arc::clone(export));
+        }
+        match (name, map.len()) {
+            ("", 1) => map.values().next().map(Arc::clone),
+            _ => None,
+        }
+    }
+}
+
+/// The exports as a handshake sees them, with the largest payload a request may have.
+pub(super) struct View<'a>(pub &'a Exports, pub u32);
+
+impl Catalog for View<'_> {
+    fn list(&self, limit: usize) -> Vec<(String, String)> {
+        let map = self.0.by_name.read();
+        let map = map.unwrap_or_else(PoisonError::into_inner);
+        map.iter()
+            .take(limit)
+            .map(|(name, export)| (name.clone(), export.description.clone()))
+            .collect()
+    }
+
+    fn find(&self, name: &str) -> Result<ExportInfo, Refusal> {
+        if self.0.ending.load(Ordering::Acquire) {
+            return Err(Refusal::Shutdown);
+        }
+        let export = self.0.get(name).ok_or(Refusal::Unknown)?;
+        let device = &export.device;
+        let logical = device.logical_block();
+        Ok(ExportInfo {
+            description: export.description.clone(),
+            size: device.size(),
+            read_only: export.read_only || device.read_only(),
+            // Any byte range is served; on blocks larger than a sector clients do well to know.
+            min_block: if logical > 512 { logical } else { 1 },
+            preferred_block: logical.max(4096),
+            max_block: self.1,
+        })
+    }
+}

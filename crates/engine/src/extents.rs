@@ -1,0 +1,180 @@
+//! Which parts of a device hold data: from the targets (zeroes, errors) and, below them, from the
+//! holes of the files.
+//!
+//! The answer is a hint that errs towards data: a part that cannot be looked into counts as data.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::fs::{FileType, SeekFrom, seek};
+
+use crate::backend::{FileStore, Store};
+use crate::device::Device;
+use crate::io::{Op, OpKind, SECTOR};
+use crate::table::Table;
+use crate::target::{Piece, Plan, Verdict};
+
+/// Pieces of a table that one question looks at; it bounds the time the answer takes.
+const MAX_PIECES: usize = 8192;
+/// Devices below devices that are looked into.
+const MAX_DEPTH: u32 = 4;
+
+/// What is known of a run of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Data, or not known.
+    Data,
+    /// Not allocated, and reads as zeroes.
+    Hole,
+}
+
+/// A run of bytes of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Bytes.
+    pub len: u64,
+    /// What is known of them.
+    pub kind: Kind,
+}
+
+/// The extents of a device from byte `offset` on, neighbours of one kind put together, at most
+/// `max` of them. They may cover less than `len` bytes, but never nothing of a range within the
+/// device, and never more than the range.
+pub fn extents(device: &Device, offset: u64, len: u64, max: usize) -> Vec<Extent> {
+    let mut found = Found {
+        extents: Vec::new(),
+        max: max.max(1),
+        pieces: MAX_PIECES,
+    };
+    let end = device.size().min(offset.saturating_add(len));
+    if let Some(table) = device.table() {
+        found.table(&table, offset, end, 0);
+    }
+    found.extents
+}
+
+/// File systems on which giving back and zeroing a range is a matter of its extents:
+/// ext4, XFS, Btrfs, tmpfs.
+const ZEROES_FAST: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+
+/// Is zeroing a range of the device faster than writing zeroes, wherever it lies? Block devices are
+/// taken for slow: the kernel does not say.
+pub fn zeroes_fast(device: &Device) -> bool {
+    device.table().is_some_and(|table| {
+        table.slots().iter().all(|slot| match slot.backing.store() {
+            Store::Mem(_) => true,
+            Store::Device(lower) => zeroes_fast(lower),
+            Store::File(file) => {
+                let regular = rustix::fs::fstat(&file.fd)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+                regular
+                    && rustix::fs::fstatfs(&file.fd)
+                        .is_ok_and(|fs| ZEROES_FAST.contains(&(fs.f_type as u64)))
+            }
+        })
+    })
+}
+
+struct Found {
+    extents: Vec<Extent>,
+    max: usize,
+    pieces: usize,
+}
+
+impl Found {
+    /// Adds a run; false when no more is wanted.
+    fn add(&mut self, len: u64, kind: Kind) -> bool {
+        if len == 0 {
+            return true;
+        }
+        let full = self.extents.len() == self.max;
+        match self.extents.last_mut() {
+            Some(last) if last.kind == kind => last.len += len,
+            _ if full => return false,
+            _ => self.extents.push(Extent { len, kind }),
+        }
+        true
+    }
+
+    /// From `offset` to `end` of a table; false when no more is wanted.
+    fn table(&mut self, table: &Table, mut offset: u64, end: u64, depth: u32) -> bool {
+        let mut plan = Plan::default();
+        while offset < end {
+            if self.pieces == 0 {
+                return false;
+            }
+            self.pieces -= 1;
+            let Some(segment) = table.find(offset).and_then(|n| table.segments().get(n)) else {
+                return self.add(end - offset, Kind::Data);
+            };
+            let within = offset - segment.start.0 * SECTOR;
+            let reach = segment.target.reach(OpKind::Read, within).max(1);
+            let rest = (segment.len.0 * SECTOR - within).min(end - offset);
+            let piece = Piece {
+                op: Op::Read,
+                offset: within,
+                len: rest.min(reach),
+            };
+            plan.clear();
+            segment.target.map(&piece, Duration::ZERO, &mut plan);
+            if !self.piece(table, &piece, &plan, depth) {
+                return false;
+            }
+            offset += piece.len;
+        }
+        true
+    }
+
+    fn piece(&mut self, table: &Table, piece: &Piece, plan: &Plan, depth: u32) -> bool {
+        match plan.verdict {
+            Verdict::Zeroes => return self.add(piece.len, Kind::Hole),
+            Verdict::Fail(_) => return self.add(piece.len, Kind::Data),
+            Verdict::Children => {}
+        }
+        // One child for the whole piece is looked into; anything else counts as data.
+        match plan.children[..] {
+            [child] if child.at == 0 && child.len == piece.len && !plan.finish => {
+                let end = child.offset + child.len;
+                match table.slot(child.device).backing.store() {
+                    Store::File(file) => self.file(file, child.offset, end),
+                    Store::Device(lower) if depth < MAX_DEPTH => match lower.table() {
+                        Some(lower) => self.table(&lower, child.offset, end, depth + 1),
+                        None => self.add(piece.len, Kind::Data),
+                    },
+                    Store::Device(_) | Store::Mem(_) => self.add(piece.len, Kind::Data),
+                }
+            }
+            _ => self.add(piece.len, Kind::Data),
+        }
+    }
+
+    /// From `offset` to `end` of a file. Each turn is two system calls and one extent.
+    fn file(&mut self, file: &FileStore, mut offset: u64, end: u64) -> bool {
+        while offset < end {
+            let at = file.start + offset;
+            let data = match seek(file.fd.as_fd(), SeekFrom::Data(at)) {
+                Ok(data) => (data - file.start).clamp(offset, end),
+                // Nothing but a hole up to the end of the file.
+                Err(rustix::io::Errno::NXIO) => end,
+                Err(_) => offset,
+            };
+            if !self.add(data - offset, Kind::Hole) {
+                return false;
+            }
+            if data == end {
+                return true;
+            }
+            let hole = match seek(file.fd.as_fd(), SeekFrom::Hole(file.start + data)) {
+                Ok(hole) => (hole - file.start).clamp(data, end),
+                Err(_) => end,
+            };
+            // A hole of no length would be no progress; the kernel does not say so.
+            let hole = if hole == data { end } else { hole };
+            if !self.add(hole - data, Kind::Data) {
+                return false;
+            }
+            offset = hole;
+        }
+        true
+    }
+}

@@ -186,12 +186,6 @@ impl PvFree {
         (wanted, now_at)
     }
 
-    /// Reserves all of the area at `at`.
-    pub(super) fn reserve_all(&mut self, at: usize) -> u32 {
-        self.areas[at].unreserved = 0;
-        self.areas[at].count
-    }
-
     /// Takes `len` extents from the start of an area; returns the first of them.
     pub(super) fn consume(&mut self, id: u32, len: u32) -> Option<u32> {
         let at = self.position(id)?;

@@ -77,7 +77,7 @@ impl Chosen {
 enum Verdict {
     NextArea,
     NextPv,
-    /// Reserved in full for a stripe.
+    /// Taken in full for a stripe.
     Preferred,
     Use,
 }
@@ -376,8 +376,8 @@ impl<'a> Search<'a> {
             None => Verdict::NextPv,
             Some(_) if !rules.positional => Verdict::Use,
             Some(slot) => {
-                let used = self.free.pv_mut(map).reserve_all(at);
-                let area = area.id;
+                // No other area of the PV is looked at, so nothing needs to be marked reserved.
+                let (area, used) = (area.id, area.count);
                 chosen.preferred[slot] = Some(Candidate { map, area, used });
                 Verdict::Preferred
             }

@@ -17,6 +17,8 @@ pub struct Env {
     pub command_profile: Option<String>,
     /// `DM_DEV_DIR`: in place of /dev.
     pub dev_dir: Option<PathBuf>,
+    /// `LVM_VG_NAME`: the VG of LVs that are named alone.
+    pub vg_name: Option<String>,
     /// `LVM_SUPPRESS_FD_WARNINGS` is set.
     pub suppress_fd_warnings: bool,
     /// `XDG_STATE_HOME`, else `$HOME/.local/state`.
@@ -43,6 +45,7 @@ impl Env {
             run_dir: path("ULVM_RUN_DIR"),
             command_profile: text("LVM_COMMAND_PROFILE"),
             dev_dir: path("DM_DEV_DIR"),
+            vg_name: text("LVM_VG_NAME"),
             suppress_fd_warnings: std::env::var_os("LVM_SUPPRESS_FD_WARNINGS").is_some(),
             state_home: path("XDG_STATE_HOME")
                 .or_else(|| path("HOME").map(|h| h.join(".local/state"))),

@@ -18,6 +18,8 @@ pub mod filter;
 pub mod host;
 pub mod inventory;
 pub mod lock;
+pub mod lv_disk;
+pub mod lv_wipe;
 pub mod partition;
 #[allow(dead_code)]
 mod scan;

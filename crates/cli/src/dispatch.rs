@@ -69,6 +69,13 @@ commands! {
     "vgsplit", "Move physical volumes into another volume group", "VG VG [PV ...]", sets::VGSPLIT, commands::vgsplit::run;
 
     // Logical volumes.
+    "lvchange", "Change the properties of logical volumes", "VG|LV|@TAG ...", sets::LVCHANGE, commands::lvchange::run;
+    "lvcreate", "Create a logical volume", "VG [PV[:RANGE] ...]", sets::LVCREATE, commands::lvcreate::run;
+    "lvextend", "Make a logical volume larger", "LV [PV[:RANGE] ...]", sets::LVEXTEND, commands::lvresize::extend;
+    "lvreduce", "Make a logical volume smaller", "LV", sets::LVREDUCE, commands::lvresize::reduce;
+    "lvremove", "Remove logical volumes", "VG|LV|@TAG ...", sets::LVREMOVE, commands::lvremove::run;
+    "lvrename", "Rename a logical volume", "VG LV LVNEW", sets::LVRENAME, commands::lvrename::run;
+    "lvresize", "Change the size of a logical volume", "LV [PV[:RANGE] ...]", sets::LVRESIZE, commands::lvresize::resize;
 
     // ulvm's own.
 }

@@ -33,5 +33,13 @@ pub mod vgrename;
 pub mod vgsplit;
 
 // Logical volumes.
+mod lv_activation;
+mod lv_args;
+mod lv_select;
+pub mod lvchange;
+pub mod lvcreate;
+pub mod lvremove;
+pub mod lvrename;
+pub mod lvresize;
 
 // ulvm's own.

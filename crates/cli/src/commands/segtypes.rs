@@ -6,7 +6,7 @@ use crate::args::Args;
 use crate::context::Context;
 
 /// In the order LVM2 lists them.
-const SEGTYPES: [&str; 35] = [
+pub const SEGTYPES: [&str; 35] = [
     "linear",
     "striped",
     "zero",

@@ -287,6 +287,7 @@ impl<'a> Search<'a> {
     fn look(&mut self, rules: Rules, chosen: &mut Chosen) {
         let anywhere = rules.policy == AllocPolicy::Anywhere;
         let wanted = (self.request.extents.0 - self.allocated) / self.request.per_area;
+        let parallel = self.request.parallel as usize;
         for map in 0..self.free.len() {
             let mut have_one = false;
             let mut at = 0;
@@ -298,7 +299,11 @@ impl<'a> Search<'a> {
                         let area = self.free.pv(map).areas()[at].id;
                         // A partly reserved area moves down the list, and the walk goes on from
                         // where it stands then.
-                        let (used, now_at) = self.free.pv_mut(map).reserve(at, wanted);
+                        // What is found beyond the stripes that are wanted serves no purpose,
+                        // but is looked at as long as the PV is.
+                        let enough = anywhere && chosen.found.len() >= parallel;
+                        let reserve = if enough { 0 } else { wanted };
+                        let (used, now_at) = self.free.pv_mut(map).reserve(at, reserve);
                         at = now_at;
                         if have_one && !anywhere {
                             chosen.found.pop();
@@ -309,7 +314,7 @@ impl<'a> Search<'a> {
                 }
                 at += 1;
             }
-            if anywhere && chosen.total() >= self.request.parallel as usize {
+            if anywhere && chosen.total() >= parallel {
                 break;
             }
         }

@@ -1,0 +1,146 @@
+//! lvchange
+
+use ulvm::error::{Error, Result};
+use ulvm::inventory::VgRead;
+use ulvm::session::{Allow, Session};
+use ulvm_metadata::model::{AllocPolicy, LvKey};
+use ulvm_metadata::ops::lv_change::{LvChange, check_minor, lv_change};
+use ulvm_metadata::ops::lv_tree::full_name;
+
+use super::lv_args::{each_lv, read_ahead};
+use super::vg_args::{done, tag_edit};
+use crate::args::{Args, Opt};
+use crate::context::{Context, wrong_syntax};
+use crate::exit::Worst;
+
+/// Options that only matter for LVs that are active, or of a type that is not created yet.
+const UNSUPPORTED: &[Opt] = &[
+    Opt::Cachemode,
+    Opt::Cachepolicy,
+    Opt::Cachesettings,
+    Opt::Compression,
+    Opt::Deduplication,
+    Opt::Discards,
+    Opt::Errorwhenfull,
+    Opt::Maxrecoveryrate,
+    Opt::Minrecoveryrate,
+    Opt::Rebuild,
+    Opt::Resync,
+    Opt::Syncaction,
+    Opt::Writebehind,
+    Opt::Writemostly,
+    Opt::Zero,
+];
+
+/// Changes the properties of logical volumes.
+pub fn run(ctx: &Context, args: &Args) -> Result<()> {
+    let changes = changes(ctx, args)?;
+    let activation = args.has(Opt::Activate) || args.has(Opt::Refresh);
+    let passive = [Opt::Monitor, Opt::Poll].iter().any(|o| args.has(*o));
+    if let Some(opt) = UNSUPPORTED.iter().find(|o| args.has(**o)) {
+        let long = opt.spec().long;
+        return Err(Error::refused(format!(
+            "--{long} applies to a type of logical volume that is not supported yet."
+        )));
+    }
+    if changes.is_empty() && !activation && !passive {
+        return Err(wrong_syntax("lvchange"));
+    }
+    if args.operands().is_empty() && !args.has(Opt::Select) {
+        return Err(wrong_syntax("lvchange"));
+    }
+    if activation && !changes.is_empty() {
+        ctx.ui()
+            .warn("Combining activation change with other commands is not advised.");
+    }
+    let allow = Allow {
+        missing: true,
+        ..Allow::default()
+    };
+    let mut told = false;
+    each_lv(ctx, args, allow, |session, read, lv| {
+        change(session, read, lv, &changes)?;
+        if activation {
+            super::lv_activation::note(ctx, &mut told);
+        }
+        Ok(())
+    })
+}
+
+/// The changes asked for, in the order LVM2 makes them.
+fn changes(ctx: &Context, args: &Args) -> Result<Vec<LvChange>> {
+    let mut out = Vec::new();
+    if let Some(word) = args.text(Opt::Permission) {
+        out.push(LvChange::Writable(word == "rw"));
+    }
+    let contiguous = args.yes_no(Opt::Contiguous).map(|yes| {
+        if yes {
+            AllocPolicy::Contiguous
+        } else {
+            AllocPolicy::Inherit
+        }
+    });
+    let alloc = args.text(Opt::Alloc).and_then(AllocPolicy::from_word);
+    let alloc = match alloc.or(contiguous) {
+        Some(AllocPolicy::ClingByTags) => Some(AllocPolicy::Cling),
+        other => other,
+    };
+    out.extend(alloc.map(LvChange::Alloc));
+    out.extend(read_ahead(args)?.map(LvChange::ReadAhead));
+    match args.text(Opt::Persistent) {
+        None => {}
+        Some("y") => match args.number(Opt::Minor) {
+            Some(minor) => {
+                let minor = check_minor(minor).map_err(|e| Error::refused(e.message))?;
+                super::lv_activation::warn_major(ctx, args);
+                out.push(LvChange::Minor(Some(minor)));
+            }
+            None => return Err(wrong_syntax("lvchange")),
+        },
+        Some(_) => out.push(LvChange::Minor(None)),
+    }
+    let tags = tag_edit(args)?;
+    if !tags.is_empty() {
+        out.push(LvChange::Tags(tags));
+    }
+    out.extend(
+        args.yes_no(Opt::SetActivationSkip)
+            .map(LvChange::ActivationSkip),
+    );
+    out.extend(
+        args.yes_no(Opt::SetAutoActivation)
+            .map(LvChange::AutoActivation),
+    );
+    if args.has(Opt::DetachProfile) {
+        out.push(LvChange::Profile(None));
+    } else if let Some(name) = args.text(Opt::MetadataProfile) {
+        out.push(LvChange::Profile(Some(name.to_owned())));
+    }
+    Ok(out)
+}
+
+/// Makes each change on its own, as far as it can be made, and commits what was made.
+fn change(session: &mut Session, read: &mut VgRead, lv: LvKey, changes: &[LvChange]) -> Result<()> {
+    let name = full_name(&read.vg, lv);
+    let mut worst = Worst::default();
+    let mut vg = (*read.vg).clone();
+    let mut changed = false;
+    let mut quiet = true;
+    for change in changes {
+        let outcome = done(session, lv_change(&vg, lv, change));
+        if let Some(new) = worst.add(session.ui(), outcome) {
+            vg = new.vg;
+            changed = true;
+            quiet &= matches!(change, LvChange::Minor(Some(_)));
+        }
+    }
+    if changed {
+        *read = session.commit(read, vg)?;
+        if !quiet {
+            session
+                .ui()
+                .print(format!("Logical volume {name} changed."));
+        }
+    }
+    worst.finish()
+}

@@ -1,0 +1,127 @@
+//! lvextend, lvreduce and lvresize
+
+use ulvm::error::{Error, Result};
+use ulvm::session::Allow;
+use ulvm_metadata::model::AllocPolicy;
+use ulvm_metadata::ops::lv_create::STRIPES_MAX;
+use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
+use ulvm_metadata::ops::lv_tree::is_visible;
+use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size};
+
+use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
+use super::vg_args::{apply, sectors};
+use crate::args::{Args, Opt};
+use crate::context::{Context, wrong_syntax};
+
+/// Makes a logical volume larger.
+pub fn extend(ctx: &Context, args: &Args) -> Result<()> {
+    run(ctx, args, "lvextend", Direction::Extend)
+}
+
+/// Makes a logical volume smaller.
+pub fn reduce(ctx: &Context, args: &Args) -> Result<()> {
+    run(ctx, args, "lvreduce", Direction::Reduce)
+}
+
+/// Changes the size of a logical volume.
+pub fn resize(ctx: &Context, args: &Args) -> Result<()> {
+    run(ctx, args, "lvresize", Direction::Either)
+}
+
+fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Result<()> {
+    let [lv, pvs @ ..] = args.operands() else {
+        return Err(wrong_syntax(command));
+    };
+    let size = match size(args, command)? {
+        Some(size) => size,
+        // All there is on the PVs named.
+        None if direction != Direction::Reduce && !pvs.is_empty() => Size {
+            sign: Sign::Plus,
+            amount: Amount::Percent(100, PercentOf::Pvs),
+        },
+        None => return Err(wrong_syntax(command)),
+    };
+    check_sign(args, size, direction)?;
+    let stripes = stripes(args, command)?;
+    let (vg, lv) = lv_path(ctx, command, lv)?;
+    let config = alloc_config(ctx);
+    let mut session = ctx.session()?;
+    let read = session.vg_for_write(&vg, Allow::default())?;
+    let key = read.vg.find_lv(&lv).ok_or_else(|| {
+        Error::not_found(format!(
+            "Logical volume {lv} not found in volume group {vg}."
+        ))
+    })?;
+    if !is_visible(&read.vg, key) {
+        let text = format!("Operation not permitted on hidden LV {vg}/{lv}.");
+        return Err(Error::refused(text));
+    }
+    refuse_unsupported(args, &vg, &lv)?;
+    let named = pv_args(&session, &read, pvs)?;
+    let outcome = lv_resize(
+        &read.vg,
+        &LvResize {
+            lv: key,
+            direction,
+            size,
+            stripes,
+            stripe_size: sectors(args, Opt::StripeSize)?,
+            pvs: (!pvs.is_empty()).then_some(named.as_slice()),
+            alloc: args.text(Opt::Alloc).and_then(AllocPolicy::from_word),
+            config: &config,
+        },
+    );
+    apply(&mut session, &read, outcome)?;
+    session
+        .ui()
+        .print(format!("Logical volume {vg}/{lv} successfully resized."));
+    Ok(())
+}
+
+/// lvextend takes nothing away, lvreduce adds nothing.
+fn check_sign(args: &Args, size: Size, direction: Direction) -> Result<()> {
+    let wrong = match (direction, size.sign) {
+        (Direction::Extend, Sign::Minus) => "negative",
+        (Direction::Reduce, Sign::Plus) => "positive",
+        _ => return Ok(()),
+    };
+    let (opt, what) = match size.amount {
+        Amount::Sectors(_) => (Opt::Size, "Size"),
+        _ => (Opt::Extents, "Extents"),
+    };
+    let value = args.text(opt).unwrap_or_default();
+    let why = format!("{what} may not be {wrong}.");
+    Err(invalid(opt, value, Some(&why)))
+}
+
+fn stripes(args: &Args, command: &str) -> Result<Option<u32>> {
+    let Some(n) = args.number(Opt::Stripes) else {
+        return Ok(None);
+    };
+    match u32::try_from(n) {
+        Ok(0) => Err(usage(command, "--stripes may not be zero.")),
+        Ok(n) if n <= STRIPES_MAX => Ok(Some(n)),
+        _ => {
+            let text = format!("Number of stripes ({n}) must be between 1 and {STRIPES_MAX}.");
+            Err(usage(command, text))
+        }
+    }
+}
+
+/// What would need a mirror, a pool or a file system that is mounted.
+fn refuse_unsupported(args: &Args, vg: &str, lv: &str) -> Result<()> {
+    if args.has(Opt::ResizeFs) {
+        return Err(Error::refused(format!(
+            "Logical volume {vg}/{lv} must be activated before resizing filesystem."
+        )));
+    }
+    if args.has(Opt::Mirrors) {
+        return Err(Error::refused("Cannot vary number of mirrors in LV yet."));
+    }
+    if args.has(Opt::Poolmetadatasize) || args.has(Opt::Usepolicies) {
+        return Err(Error::refused(format!(
+            "Logical volume {vg}/{lv} is not a pool or snapshot that can be resized this way."
+        )));
+    }
+    Ok(())
+}

@@ -136,11 +136,15 @@ pub fn named(name: &str) -> Result<Candidate> {
     let device_id = sys
         .as_deref()
         .map(|dir| devices_file::best_id(dir, major(&kind), path));
+    let aliases = match &kind {
+        DeviceKind::File => full_name(path, partition).filter(|n| n != name),
+        DeviceKind::Block { .. } => None,
+    };
     Ok(Candidate {
         excluded: sys.as_deref().and_then(stacked_on),
         device: Device {
             name: name.to_owned(),
-            aliases: Vec::new(),
+            aliases: aliases.into_iter().collect(),
             path: PathBuf::from(path),
             kind,
             start: Bytes(0),
@@ -150,6 +154,17 @@ pub fn named(name: &str) -> Result<Candidate> {
             device_id,
         },
         named: true,
+    })
+}
+
+/// Name of a file, or of a partition in it, that is the same wherever the user stands: what the
+/// metadata say about where it is.
+pub fn full_name(path: impl AsRef<Path>, partition: Option<u32>) -> Option<String> {
+    let full = fs::canonicalize(path).ok()?;
+    let full = full.to_str()?;
+    Some(match partition {
+        Some(n) => format!("{full}#{n}"),
+        None => full.to_owned(),
     })
 }
 

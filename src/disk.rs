@@ -184,6 +184,15 @@ impl Disk for FileDisk {
     }
 }
 
+/// Is a block device open exclusively: mounted, part of an array, mapped?
+pub fn is_busy(path: &Path) -> bool {
+    let exclusive = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::EXCL.bits() as i32)
+        .open(path);
+    exclusive.is_err_and(|e| e.raw_os_error() == Some(libc::EBUSY))
+}
+
 /// Opens, directly if it is a block device that can.
 fn open(path: &Path, access: Access) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();

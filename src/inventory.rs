@@ -199,6 +199,10 @@ impl VgRead {
             .keys()
             .any(|k| !self.pv(k).duplicates.is_empty())
     }
+    /// The PVs that were found, in list order.
+    pub fn found(&self) -> impl Iterator<Item = &FoundPv> {
+        self.pvs.iter().filter_map(|p| p.found.as_ref())
+    }
     /// All metadata areas of the VG's PVs.
     pub fn mdas(&self) -> impl Iterator<Item = &MdaCopy> {
         self.pvs

@@ -5,9 +5,9 @@
 //! commit. Nothing here prints; what is to be said goes to [`ui::Ui`]. The environment is read in
 //! [`env`] and nowhere else.
 
-#[allow(dead_code)]
 mod assemble;
 pub mod backup;
+mod commit;
 pub mod config;
 pub mod devices_file;
 pub mod discover;
@@ -21,12 +21,9 @@ pub mod lock;
 pub mod lv_disk;
 pub mod lv_wipe;
 pub mod partition;
-#[allow(dead_code)]
 mod scan;
-#[allow(dead_code)]
 pub mod session;
 pub mod signatures;
 mod sys;
-#[allow(dead_code)]
 mod texts;
 pub mod ui;

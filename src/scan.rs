@@ -248,7 +248,9 @@ fn inner(whole: &Device, table: &Table, rules: Rules, texts: &mut Texts) -> Vec<
     list.map(|p| {
         let device = Device {
             name: format!("{}#{}", whole.name, p.number),
-            aliases: Vec::new(),
+            aliases: (whole.aliases.iter())
+                .map(|a| format!("{a}#{}", p.number))
+                .collect(),
             start: p.start,
             size: p.size,
             partition: Some(p.number),

@@ -52,6 +52,9 @@ impl Session {
     /// Finds and reads devices; a later call reads them again. Says what is wrong with what was
     /// found, once.
     pub fn scan(&mut self) -> Result<()> {
+        if self.names.as_ref().is_some_and(Vec::is_empty) {
+            self.names = None;
+        }
         self.scan_quietly()?;
         self.rebuild();
         Ok(())

@@ -1,42 +1,339 @@
 //! Making, changing and removing PVs.
 
+use ulvm_metadata::commit::{DiskWrite, Plan, Stage, Staged, plan_create, plan_wipe_labels};
+use ulvm_metadata::ondisk::{
+    Area, Extension, Label, MdaHeader, PV_EXT_VERSION, PvHeader, RAW_LOCN_IGNORED,
+};
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::{NewPv, Session};
+use crate::devices_file::{DevicesFile, Entry as DevicesEntry};
+use crate::discover::Source;
+use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::{DevKey, FoundPv};
+use crate::host;
+use crate::inventory::{DevKey, DeviceKind, FoundPv};
+use crate::scan::{self, Content, Found, ScannedMda, ScannedPv};
+use crate::signatures::{self, Wiped};
 
-fn unfinished<T>() -> Result<T> {
-    Err(Error::new(Kind::Internal, "not there yet"))
-}
-
-#[allow(unused_variables)]
 impl Session {
-    /// Writes label, header and empty metadata areas. The device is an orphan afterwards.
+    /// Writes label, header and empty metadata areas. The device is an orphan afterwards. What it
+    /// held before must have been dealt with ([`Session::wipe_signatures`]).
     pub fn create_pv(&mut self, device: DevKey, pv: &NewPv) -> Result<FoundPv> {
-        unfinished()
+        self.check_may_write()?;
+        self.check_not_in_use(device)?;
+        let label = new_label(pv);
+        let old: Vec<u64> = self.scan.pv(device).map_or(Vec::new(), |old| {
+            let first = std::iter::once(old.label.sector);
+            first.chain(old.additional.iter().copied()).collect()
+        });
+        let mut plan = plan_create(device.0, &label, &old, !pv.zero)
+            .ok_or_else(|| Error::refused("A PV header has more areas than fit."))?;
+        let headers = pv.mdas.iter().map(|(start, size, ignored)| {
+            let mut header = MdaHeader::empty(Area {
+                start: *start,
+                size: *size,
+            });
+            if *ignored {
+                header.committed.flags |= RAW_LOCN_IGNORED;
+            }
+            header
+        });
+        let headers: Vec<MdaHeader> = headers.collect();
+        mark_ignored(&mut plan, &headers);
+        self.hold_anew(device)?;
+        self.run_plan(&plan)?;
+        self.forget_hints();
+        let mdas = headers.iter().map(|h| ScannedMda {
+            area: h.area,
+            header: Some(*h),
+            content: if h.is_ignored() {
+                Content::Ignored
+            } else {
+                Content::Empty
+            },
+        });
+        self.scan.entries[device.0].found = Found::Pv(ScannedPv {
+            label,
+            additional: Vec::new(),
+            mdas: mdas.collect(),
+        });
+        self.list_device(device, Some(pv.id))?;
+        self.rebuild();
+        self.inventory
+            .orphan_on(device)
+            .cloned()
+            .ok_or_else(|| Error::new(Kind::Internal, "A PV just made is not in the inventory."))
     }
-    /// pvremove: destroys the label.
+
+    /// pvremove: destroys the label; the metadata areas stay as they are.
     pub fn remove_pv(&mut self, device: DevKey) -> Result<()> {
-        unfinished()
+        self.check_may_write()?;
+        self.check_not_in_use(device)?;
+        let pv = self.scanned(device)?;
+        let plan = plan_wipe_labels(device.0, pv.label.sector, &pv.additional);
+        self.hold_anew(device)?;
+        self.run_plan(&plan)?;
+        self.forget_hints();
+        self.scan.entries[device.0].found = Found::Nothing;
+        self.list_device(device, None)?;
+        self.rebuild();
+        Ok(())
     }
+
     /// pvresize: the size in the PV header.
     pub fn set_header_size(&mut self, device: DevKey, size: Bytes) -> Result<()> {
-        unfinished()
+        let mut label = self.scanned(device)?.label.clone();
+        label.header.device_size = size;
+        self.rewrite_label(device, label)
     }
-    /// pvchange --uuid and vgimportclone of orphans: the identity in the PV header.
+
+    /// pvchange --uuid: the identity in the PV header. An orphan's is written at once; that of a PV
+    /// in a VG by the next commit of the VG, whose PV must have the new identity by then.
     pub fn set_header_id(&mut self, device: DevKey, id: LvmUuid) -> Result<()> {
-        unfinished()
+        if self.inventory.orphan_on(device).is_none() {
+            self.new_ids.insert(device, id);
+            return Ok(());
+        }
+        let mut label = self.scanned(device)?.label.clone();
+        label.header.id = id;
+        self.rewrite_label(device, label)
     }
+
+    fn rewrite_label(&mut self, device: DevKey, label: Label) -> Result<()> {
+        self.check_may_write()?;
+        self.hold_or_refuse(device)?;
+        self.write_labels(&[(device, label.clone())])?;
+        self.forget_hints();
+        if let Some(pv) = self.scan.pv_mut(device) {
+            pv.label = label;
+        }
+        self.rebuild();
+        Ok(())
+    }
+
     /// pvchange --metadataignore: marks all areas of a PV; takes effect in the next commit of the
     /// VG, at once for an orphan.
     pub fn set_mda_ignored(&mut self, device: DevKey, ignored: bool) -> Result<()> {
-        unfinished()
+        if self.inventory.orphan_on(device).is_none() {
+            self.ignore.insert(device, ignored);
+            return Ok(());
+        }
+        self.check_may_write()?;
+        self.hold_or_refuse(device)?;
+        let mut headers: Vec<MdaHeader> = Vec::new();
+        for mda in &self.scanned(device)?.mdas {
+            let mut header = MdaHeader::empty(mda.area);
+            if ignored {
+                header.committed.flags |= RAW_LOCN_IGNORED;
+            }
+            headers.push(header);
+        }
+        let write = |h: &MdaHeader| DiskWrite {
+            disk: device.0,
+            offset: h.area.start,
+            bytes: h.encode().to_vec(),
+        };
+        self.run_plan(&Plan {
+            stages: vec![Staged {
+                stage: Stage::Headers,
+                writes: headers.iter().map(write).collect(),
+            }],
+        })?;
+        if let Some(pv) = self.scan.pv_mut(device) {
+            for (mda, header) in pv.mdas.iter_mut().zip(headers) {
+                mda.header = Some(header);
+                mda.content = if ignored {
+                    Content::Ignored
+                } else {
+                    Content::Empty
+                };
+            }
+        }
+        self.rebuild();
+        Ok(())
     }
-    /// Looks for signatures of other things on a device, asks about each and wipes those the user
-    /// agrees to (all with `-y`). An error of kind [`Kind::Declined`] if one is to stay.
+
+    /// Looks for signatures of other things on a device (an LVM2 label aside), asks about each and
+    /// wipes those the user agrees to (all with `-y`). An error of kind [`Kind::Declined`] if one
+    /// is to stay. With `--test` nothing is wiped.
     pub fn wipe_signatures(&mut self, device: DevKey) -> Result<()> {
-        unfinished()
+        self.check_not_in_use(device)?;
+        let dry = self.settings.test;
+        let name = self.scan.entries[device.0].device.name.clone();
+        let access = if dry { Access::Read } else { Access::Write };
+        self.hold_anew(device)?;
+        let mut disk = scan::open(&self.scan.entries[device.0].device, access)
+            .map_err(|e| Error::io(format!("{name}: open failed"), e))?;
+        let yes = self.settings.yes;
+        let ui = &self.ui;
+        let mut left = 0;
+        let wiped = signatures::wipe_all(&mut disk, &["LVM2_member"], dry, |s| {
+            let question = format!(
+                "WARNING: {} signature detected on {name} at offset {}. Wipe it?",
+                s.name, s.offset
+            );
+            let agreed = yes || ui.ask(&question);
+            if agreed {
+                ui.print(format!("Wiping {} signature on {name}.", s.name));
+            } else {
+                left += 1;
+            }
+            agreed
+        });
+        match wiped.map_err(|e| Error::io(format!("wipe signatures on {name}"), e))? {
+            Wiped::Nothing | Wiped::All(_) => Ok(()),
+            Wiped::Kept(s) => Err(Error::new(
+                Kind::Declined,
+                format!("Aborted wiping of {}.", s.name),
+            )
+            .and(format!("{left} existing signature left on the device."))),
+        }
+    }
+
+    /// Refuses a block device that is mounted or otherwise open exclusively.
+    pub fn check_not_in_use(&self, device: DevKey) -> Result<()> {
+        let device = &self.scan.entries[device.0].device;
+        if matches!(device.kind, DeviceKind::Block { .. }) && disk::is_busy(&device.path) {
+            return Err(Error::refused(format!(
+                "Can't open {} exclusively.  Mounted filesystem?",
+                device.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn scanned(&self, device: DevKey) -> Result<&ScannedPv> {
+        self.scan.pv(device).ok_or_else(|| {
+            Error::not_found(format!(
+                "No PV found on device {}.",
+                self.scan.entries[device.0].device.name
+            ))
+        })
+    }
+
+    fn hold_or_refuse(&mut self, device: DevKey) -> Result<()> {
+        if self.hold(&[device])? {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Locked,
+            format!(
+                "PV {} was changed by others in the meantime.",
+                self.scan.entries[device.0].device.name
+            ),
+        ))
+    }
+
+    /// Holds a device for being overwritten. If it carries a label it must be the one that was
+    /// read: else somebody else has just made it a PV.
+    fn hold_anew(&mut self, device: DevKey) -> Result<()> {
+        let was_pv = self.scan.pv(device).is_some();
+        let unchanged = self.hold(&[device])?;
+        if unchanged || (!was_pv && self.scan.pv(device).is_none()) {
+            return Ok(());
+        }
+        self.hold_or_refuse(device).and(Err(Error::new(
+            Kind::Locked,
+            format!(
+                "Device {} was changed by others in the meantime.",
+                self.scan.entries[device.0].device.name
+            ),
+        )))
+    }
+
+    /// Keeps the devices file, if there is one, in step with PVs made and removed.
+    fn list_device(&mut self, device: DevKey, pv: Option<LvmUuid>) -> Result<()> {
+        let Source::File(mut file) = self.source()? else {
+            return Ok(());
+        };
+        let device = &self.scan.entries[device.0].device;
+        let Some(id) = device.device_id.clone() else {
+            return Ok(());
+        };
+        if self.settings.test {
+            return Ok(());
+        }
+        match file.entries.iter_mut().find(|e| e.id == id) {
+            Some(entry) => {
+                entry.pv = pv;
+                entry.device = Some(device.name.clone());
+            }
+            None => file.entries.push(DevicesEntry {
+                id,
+                device: Some(device.name.clone()),
+                pv,
+                part: device.partition,
+            }),
+        }
+        write_devices_file(&mut file, &self.settings.command_line)
+    }
+
+    /// LVM2 keeps hints about which device holds which VG; they are wrong once PVs or names change.
+    pub(super) fn forget_hints(&self) {
+        const HINTS: &str = "/run/lvm/hints";
+        if !self.settings.test && self.settings.env.root {
+            // A file that is not there is what we want.
+            let _ = std::fs::remove_file(HINTS);
+        }
+    }
+}
+
+fn write_devices_file(file: &mut DevicesFile, command_line: &str) -> Result<()> {
+    let command = command_line.split_whitespace().next().unwrap_or("ulvm");
+    let time = ulvm_metadata::convert::ctime_text(host::now(), host::zone());
+    file.write(&format!("{command} pid {} at {time}", std::process::id()))
+}
+
+fn new_label(pv: &NewPv) -> Label {
+    Label {
+        sector: pv.label_sector,
+        header: PvHeader {
+            id: pv.id,
+            device_size: pv.device_size,
+            data_areas: vec![Area {
+                start: pv.data_start,
+                size: Bytes(0),
+            }],
+            mdas: pv
+                .mdas
+                .iter()
+                .map(|(start, size, _)| Area {
+                    start: *start,
+                    size: *size,
+                })
+                .collect(),
+            extension: Some(Extension {
+                version: PV_EXT_VERSION,
+                flags: 0,
+                bootloader_areas: pv
+                    .bootloader
+                    .iter()
+                    .map(|(start, size)| Area {
+                        start: *start,
+                        size: *size,
+                    })
+                    .collect(),
+            }),
+        },
+    }
+}
+
+/// Puts headers with the ignored flag in place of the empty ones of a plan.
+fn mark_ignored(plan: &mut Plan, headers: &[MdaHeader]) {
+    for header in headers.iter().filter(|h| h.is_ignored()) {
+        let encoded = header.encode();
+        let writes = plan
+            .stages
+            .iter_mut()
+            .filter(|s| s.stage == Stage::Headers)
+            .flat_map(|s| &mut s.writes)
+            .filter(|w| w.offset == header.area.start);
+        for write in writes {
+            if let Some(start) = write.bytes.get_mut(..encoded.len()) {
+                start.copy_from_slice(&encoded);
+            }
+        }
     }
 }

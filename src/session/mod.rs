@@ -8,6 +8,7 @@
 //! ```
 //! Locks are held until the session is dropped or [`Session::unlock_all`] is called.
 
+mod commit;
 mod find;
 mod label;
 mod read;
@@ -129,6 +130,8 @@ pub struct Session {
     device_locks: HashMap<DevKey, DeviceLock>,
     /// `pvchange --metadataignore`, to take effect in the next commit.
     ignore: HashMap<DevKey, bool>,
+    /// `pvchange --uuid` of a PV in a VG, likewise.
+    new_ids: HashMap<DevKey, LvmUuid>,
 }
 
 /// Name of the lock that all VGs share.
@@ -170,6 +173,7 @@ impl Session {
             disks: BTreeMap::new(),
             device_locks: HashMap::new(),
             ignore: HashMap::new(),
+            new_ids: HashMap::new(),
             settings,
             ui,
         })

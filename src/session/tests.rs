@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use ulvm_metadata::convert::{Style, TextHeader, export};
+use ulvm_metadata::model::{Pv, Vg};
+use ulvm_metadata::units::{Extents, Sectors};
+
 use super::*;
-use crate::inventory::MdaState;
+use crate::inventory::{MdaState, VgRead};
 use crate::ui::Recorder;
 
 /// A directory with images, a system directory and a lock directory of its own.
@@ -161,4 +165,453 @@ fn of_two_devices_with_one_identity_one_is_used() {
         said.iter()
             .any(|l| l.starts_with("WARNING: Not using device /dev/pvs/pv0"))
     );
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Place {
+    fn images(&self, count: usize) -> Vec<String> {
+        let names: Vec<String> = (0..count).map(|n| format!("d{n}.img")).collect();
+        for name in &names {
+            let file = std::fs::File::create(self.path(name)).unwrap();
+            file.set_len(16 * MIB).unwrap();
+        }
+        names
+    }
+
+    fn devices(&self, session: &mut Session, names: &[String]) -> Vec<DevKey> {
+        let paths = names.iter().map(|n| self.path(n));
+        paths
+            .map(|p| session.name_device(p.to_str().unwrap()).unwrap())
+            .collect()
+    }
+
+    /// What another session finds.
+    fn look(&self, devices: &[String]) -> (Inventory, Vec<String>) {
+        let (mut session, ui) = self.session(devices, "a=1");
+        let inventory = session.read(Scope::All).unwrap().clone();
+        (inventory, ui.warnings())
+    }
+
+    /// Labels and a VG `vg` over all of them.
+    fn make_vg(&self, names: &[String], mda_size: u64) -> VgRead {
+        let (mut session, _) = self.session(names, "a=1");
+        session.lock_global(LockMode::Exclusive).unwrap();
+        let devices = self.devices(&mut session, names);
+        let mut vg = Vg::new("vg", RandomIds.new_id(), Sectors(2048));
+        for device in devices {
+            let found = session.create_pv(device, &new_pv(mda_size)).unwrap();
+            assert_eq!(found.label.data_start, Bytes(MIB));
+            vg.pvs
+                .push(Pv::new(found.label.id, Sectors(2048), Extents(15)));
+        }
+        session.commit_new(vg).unwrap()
+    }
+}
+
+fn new_pv(mda_size: u64) -> NewPv {
+    NewPv {
+        id: RandomIds.new_id(),
+        label_sector: 1,
+        device_size: Bytes(16 * MIB),
+        data_start: Bytes(MIB),
+        mdas: vec![(Bytes(4096), Bytes(mda_size), false)],
+        bootloader: None,
+        zero: true,
+    }
+}
+
+fn tagged(read: &VgRead, tag: &str) -> Vg {
+    let mut vg = Vg::clone(&read.vg);
+    vg.tags.push(tag.into());
+    vg
+}
+
+/// The same VG, whatever slots its parts stand in.
+fn assert_same(a: &VgRead, b: &VgRead) {
+    let text = |v: &VgRead| export(&v.vg, &TextHeader::default(), Style::Raw);
+    assert_eq!(text(a), text(b));
+    let mdas = |v: &VgRead| v.mdas().cloned().collect::<Vec<_>>();
+    assert_eq!(mdas(a), mdas(b));
+}
+
+fn edit(session: &mut Session, tag: &str) -> VgRead {
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    session.commit(&old, tagged(&old, tag)).unwrap()
+}
+
+#[test]
+fn a_vg_is_made_changed_renamed_and_removed() {
+    let place = Place::new();
+    let names = place.images(2);
+    let made = place.make_vg(&names, MIB - 4096);
+    assert_eq!((made.vg.seqno, made.missing().len()), (1, 0));
+    let (inventory, warnings) = place.look(&names);
+    assert_same(&inventory.vgs[0], &made);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert!(inventory.vgs[0].found().all(|f| f.label.used));
+    assert_eq!(list(&place, "archive").len(), 0);
+
+    let (mut session, _) = place.session(&names, "a=1");
+    let now = edit(&mut session, "one");
+    let now = session.commit(&now, tagged(&now, "two")).unwrap();
+    assert_eq!((now.vg.seqno, now.vg.tags.len()), (3, 2));
+    assert_eq!(session.inventory().vgs[0].vg, now.vg);
+    drop(session);
+    assert_same(&place.look(&names).0.vgs[0], &now);
+    assert_eq!(list(&place, "archive").len(), 2);
+    let backup = std::fs::read(place.path("lvm/backup/vg")).unwrap();
+    let backup = ulvm_metadata::convert::import(&backup).unwrap();
+    assert_eq!(backup.vg.seqno, 3);
+    assert_eq!(
+        backup.header.description,
+        "Created *after* executing 'test'"
+    );
+
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut new = Vg::clone(&old.vg);
+    new.name = "other".into();
+    session.commit(&old, new).unwrap();
+    drop(session);
+    assert_eq!(list(&place, "backup"), ["other"]);
+
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("other", Allow::default()).unwrap();
+    session.remove_vg(&old).unwrap();
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(
+        inventory.vgs.is_empty() && warnings.is_empty(),
+        "{warnings:?}"
+    );
+    assert!(inventory.orphans.len() == 2 && inventory.orphans.iter().all(|o| !o.label.used));
+    assert_eq!(std::fs::read_dir(place.path("lock")).unwrap().count(), 0);
+}
+
+fn list(place: &Place, dir: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(place.path("lvm").join(dir))
+        .into_iter()
+        .flatten();
+    entries
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect()
+}
+
+#[test]
+fn pvs_join_leave_and_move_between_vgs() {
+    let place = Place::new();
+    let names = place.images(3);
+    let made = place.make_vg(&names, MIB - 4096);
+    // vgreduce
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut less = Vg::clone(&old.vg);
+    let last = less.pvs.keys().next_back().unwrap();
+    let gone = less.pvs.remove(last).unwrap();
+    let now = session.commit(&old, less).unwrap();
+    assert_eq!(session.inventory().orphans.len(), 1);
+    // vgextend
+    let mut more = Vg::clone(&now.vg);
+    more.pvs.push(gone);
+    let now = session.commit(&now, more).unwrap();
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(
+        warnings.is_empty() && inventory.orphans.is_empty(),
+        "{warnings:?}"
+    );
+    assert_same(&inventory.vgs[0], &now);
+    // vgsplit
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut rest = Vg::clone(&old.vg);
+    let key = rest.pvs.keys().next().unwrap();
+    let mut split = Vg::new("split", RandomIds.new_id(), rest.extent_size);
+    split.pvs.push(rest.pvs.remove(key).unwrap());
+    let split = session.commit_split(&old, Some(rest), split, None).unwrap();
+    assert_eq!((split.vg.seqno, split.vg.status.exported), (2, false));
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let sizes: Vec<_> = inventory
+        .vgs
+        .iter()
+        .map(|v| (v.vg.name.as_str(), v.vg.pvs.len()))
+        .collect();
+    assert_eq!(sizes, [("split", 1), ("vg", 2)]);
+    // vgmerge
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let from = session.vg_for_write("split", Allow::default()).unwrap();
+    let into = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut merged = Vg::clone(&into.vg);
+    for pv in from.vg.pvs.values() {
+        merged.pvs.push(pv.clone());
+    }
+    session.commit_merge(&into, &from, merged).unwrap();
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!((inventory.vgs.len(), inventory.vgs[0].vg.pvs.len()), (1, 3));
+    assert_eq!(inventory.vgs[0].vg.id, made.vg.id);
+}
+
+#[test]
+fn test_mode_shows_the_change_and_writes_nothing() {
+    let place = Place::new();
+    let names = place.images(2);
+    place.make_vg(&names, MIB - 4096);
+    let content = |n: &String| std::fs::read(place.path(n)).unwrap();
+    let before: Vec<_> = names.iter().map(content).collect();
+    let (mut session, _) = place.session_with(&names, "a=1", |s| s.test = true);
+    let now = edit(&mut session, "one");
+    assert_eq!((now.vg.seqno, session.inventory().vgs[0].vg.seqno), (2, 2));
+    session.remove_vg(&now).unwrap();
+    assert_eq!(session.inventory().orphans.len(), 2);
+    drop(session);
+    assert!(names.iter().map(content).eq(before));
+    assert_eq!(list(&place, "archive").len(), 0);
+}
+
+#[test]
+fn a_full_area_is_an_error_before_anything_is_written_and_a_warning_before_that() {
+    let place = Place::new();
+    let names = place.images(1);
+    place.make_vg(&names, 32 * 1024);
+    let (mut session, ui) = place.session(&names, "a=1");
+    let mut warned_at = None;
+    let mut last = session.vg_for_write("vg", Allow::default()).unwrap();
+    let error = loop {
+        let mut new = Vg::clone(&last.vg);
+        new.tags
+            .push(format!("{}{}", "t".repeat(900), last.vg.seqno));
+        match session.commit(&last, new) {
+            Ok(now) => last = now,
+            Err(e) => break e,
+        }
+        if warned_at.is_none()
+            && ui
+                .warnings()
+                .iter()
+                .any(|w| w.contains("Metadata of VG vg takes"))
+        {
+            warned_at = Some(last.vg.seqno);
+        }
+    };
+    assert_eq!(error.kind(), crate::error::Kind::NoSpace);
+    assert!(warned_at.is_some_and(|s| s < last.vg.seqno));
+    drop(session);
+    assert_same(&place.look(&names).0.vgs[0], &last);
+}
+
+#[test]
+fn damage_is_mended_by_a_write_or_by_repair() {
+    let place = Place::new();
+    let devices = place.vector("stale-mda");
+    let (mut session, ui) = place.session(&devices, "a=1");
+    let old = session
+        .vg_for_write("v-stale-mda", Allow::default())
+        .unwrap();
+    let now = session.commit(&old, tagged(&old, "x")).unwrap();
+    assert!(
+        now.mdas()
+            .all(|m| matches!(m.state, MdaState::Current { .. }))
+    );
+    assert!(
+        ui.warnings()
+            .iter()
+            .any(|w| w.contains("updating old metadata to 7 on"))
+    );
+    drop(session);
+    assert!(place.look(&devices).1.is_empty());
+
+    for case in ["corrupt-text-one", "corrupt-mda-header"] {
+        let place = Place::new();
+        let devices = place.vector(case);
+        let (mut session, _) = place.session(&devices, "a=1");
+        let name = format!("v-{case}");
+        let old = session.vg_for_write(&name, Allow::default()).unwrap();
+        let now = session.commit(&old, tagged(&old, "x")).unwrap();
+        let bad = |v: &VgRead| {
+            v.mdas()
+                .filter(|m| matches!(m.state, MdaState::Bad(_)))
+                .count()
+        };
+        assert_eq!(bad(&now), 1, "{case}: a bad area is left alone");
+        let now = session.repair(&now).unwrap();
+        assert_eq!(bad(&now), 0);
+        drop(session);
+        let (inventory, warnings) = place.look(&devices);
+        assert!(warnings.is_empty(), "{case}: {warnings:?}");
+        assert_eq!(inventory.vgs[0].vg.seqno, now.vg.seqno);
+    }
+}
+
+#[test]
+fn what_must_not_be_changed_is_refused_in_lvm2s_words() {
+    for (case, words) in [
+        (
+            "partial",
+            "Cannot change VG v-partial while PVs are missing.",
+        ),
+        ("exported", "Volume group v-exported is exported"),
+        (
+            "duplicate-pv",
+            "Cannot update volume group v-duplicate-pv with duplicate PV devices.",
+        ),
+        (
+            "foreign-system-id",
+            "Volume group \"v-foreign-system-id\" not found",
+        ),
+    ] {
+        let place = Place::new();
+        let devices = place.vector(case);
+        let (mut session, _) = place.session(&devices, "a=1");
+        let e = session
+            .vg_for_write(&format!("v-{case}"), Allow::default())
+            .unwrap_err();
+        assert_eq!(e.lines()[0], words);
+    }
+}
+
+#[test]
+fn ignored_areas_hold_no_text_and_come_back() {
+    let place = Place::new();
+    let names = place.images(2);
+    place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let first = old.found().next().unwrap().device;
+    session.set_mda_ignored(first, true).unwrap();
+    let now = session.commit(&old, tagged(&old, "x")).unwrap();
+    let ignored = |v: &VgRead| v.mdas().filter(|m| m.state == MdaState::Ignored).count();
+    assert_eq!(ignored(&now), 1);
+    let now = session.commit(&now, tagged(&now, "y")).unwrap();
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty());
+    assert_same(&inventory.vgs[0], &now);
+    assert_eq!(ignored(&inventory.vgs[0]), 1);
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut all = Vg::clone(&old.vg);
+    all.metadata_copies = u32::MAX;
+    session.set_mda_ignored(first, false).unwrap();
+    let now = session.commit(&old, all).unwrap();
+    assert_eq!((ignored(&now), now.vg.metadata_copies), (0, 0));
+}
+
+#[test]
+fn a_backup_is_restored_over_whatever_there_is() {
+    let place = Place::new();
+    let names = place.images(2);
+    let made = place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    for tag in ["a", "b", "c"] {
+        edit(&mut session, tag);
+    }
+    drop(session);
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    session.scan().unwrap();
+    let restored = session.restore(Vg::clone(&made.vg)).unwrap();
+    assert_eq!((restored.vg.seqno, restored.vg.tags.len()), (2, 0));
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(inventory.vgs[0].vg.seqno, 2);
+    let (mut session, _) = place.session(&names[..1], "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    session.scan().unwrap();
+    assert!(session.restore(Vg::clone(&made.vg)).is_err());
+}
+
+/// Threads stand for commands: their locks are per open file. Half of them share a lock directory,
+/// half have none at all in common and meet only at the images.
+#[test]
+fn concurrent_edits_lose_nothing() {
+    let place = Place::new();
+    let names = place.images(2);
+    place.make_vg(&names, MIB - 4096);
+    let (threads, edits) = (4, 5);
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            let (place, names) = (&place, &names);
+            scope.spawn(move || {
+                for e in 0..edits {
+                    let (mut session, _) = place.session_with(names, "backup/archive=0", |s| {
+                        if t % 2 == 1 {
+                            s.env.lock_dir = Some(place.path(&format!("lock{t}")));
+                        }
+                    });
+                    edit(&mut session, &format!("t{t}e{e}"));
+                }
+            });
+        }
+    });
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let vg = &inventory.vgs[0].vg;
+    assert_eq!(
+        (vg.seqno, vg.tags.len()),
+        (1 + threads * edits, (threads * edits) as usize)
+    );
+}
+
+#[test]
+fn signatures_are_wiped_only_with_a_yes() {
+    let place = Place::new();
+    let names = place.images(1);
+    let path = place.path(&names[0]);
+    let mut content = std::fs::read(&path).unwrap();
+    content[..4].copy_from_slice(b"XFSB");
+    std::fs::write(&path, &content).unwrap();
+    let (mut session, ui) = place.session(&names, "a=1");
+    let device = place.devices(&mut session, &names)[0];
+    let e = session.wipe_signatures(device).unwrap_err();
+    assert_eq!(e.kind(), crate::error::Kind::Declined);
+    assert!(ui.asked.borrow()[0].contains("xfs signature detected on"));
+    assert!(std::fs::read(&path).unwrap() == content);
+    drop(session);
+    let (mut session, _) = place.session_with(&names, "a=1", |s| s.yes = true);
+    let device = place.devices(&mut session, &names)[0];
+    session.wipe_signatures(device).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap()[..4], [0; 4]);
+    session.create_pv(device, &new_pv(MIB - 4096)).unwrap();
+    session.remove_pv(device).unwrap();
+    drop(session);
+    assert!(place.look(&names).0.orphans.is_empty());
+}
+
+#[test]
+fn a_pv_in_a_partition_of_an_image_is_found_under_its_number() {
+    let place = Place::new();
+    let names = place.images(1);
+    let path = place.path(&names[0]);
+    let mut content = std::fs::read(&path).unwrap();
+    content[446 + 4] = 0x8e;
+    content[446 + 8..446 + 12].copy_from_slice(&2048u32.to_le_bytes());
+    content[446 + 12..446 + 16].copy_from_slice(&(14 * 2048u32).to_le_bytes());
+    content[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(&path, &content).unwrap();
+    let (mut session, _) = place.session(&names, "a=1");
+    let whole = session.name_device(path.to_str().unwrap()).unwrap_err();
+    assert!(whole.to_string().contains("is partitioned"), "{whole}");
+    let name = format!("{}#1", path.display());
+    let device = session.name_device(&name).unwrap();
+    assert_eq!(session.device(device).size, Bytes(14 * MIB));
+    let pv = NewPv {
+        device_size: Bytes(14 * MIB),
+        ..new_pv(MIB - 4096)
+    };
+    session.create_pv(device, &pv).unwrap();
+    drop(session);
+    let (inventory, _) = place.look(&names);
+    assert_eq!(inventory.device(inventory.orphans[0].device).name, name);
+    let (inventory, _) = place.look(&[format!("{}#1", names[0])]);
+    assert_eq!(inventory.orphans.len(), 1);
+    // Nothing outside of the partition was touched.
+    assert!(std::fs::read(&path).unwrap()[..MIB as usize] == content[..MIB as usize]);
 }

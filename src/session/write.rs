@@ -1,35 +1,95 @@
-//! Changing volume groups.
+//! Changing volume groups: archive, staged writes on every metadata area, backup.
 
 use std::path::{Path, PathBuf};
 
+use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::Vg;
+use ulvm_metadata::ondisk::Area;
 
-use super::{Allow, Session};
+use super::{Allow, LockMode, Session, vg_lock};
+use crate::backup::Store;
 use crate::error::{Error, Kind, Result};
-use crate::inventory::VgRead;
+use crate::host;
+use crate::inventory::{DevKey, FoundPv, VgRead};
 
-fn unfinished<T>() -> Result<T> {
-    Err(Error::new(Kind::Internal, "not there yet"))
-}
+/// Tries at reading a VG while somebody outside of our lock directory writes to it.
+const TRIES_MAX: usize = 4;
 
-#[allow(unused_variables)]
 impl Session {
-    /// A VG to change: locked exclusively, read again under the lock, refused if it is exported,
-    /// foreign, has missing or duplicate PVs, unknown status words and the like.
+    /// A VG to change: locked exclusively, read again under the lock, its devices locked, refused
+    /// if it is exported, foreign, has missing or duplicate PVs, unknown status words and the like.
     pub fn vg_for_write(&mut self, name: &str, allow: Allow) -> Result<VgRead> {
-        unfinished()
+        self.check_may_write()?;
+        self.lock_vg(name, LockMode::Exclusive)?;
+        self.add_names(std::slice::from_ref(&name.to_owned()));
+        self.scan_if_stale()?;
+        for _ in 0..TRIES_MAX {
+            let read = self.find_vg(name)?;
+            self.check_readable(&read, allow)?;
+            self.check_writable(&read, allow)?;
+            if self.hold(&devices_of(&read))? {
+                return Ok(read);
+            }
+        }
+        Err(Error::new(
+            Kind::Locked,
+            format!("Volume group {name} is changed by others again and again."),
+        ))
     }
+
+    /// Refuses with `--readonly` and global/metadata_read_only.
+    pub(super) fn check_may_write(&self) -> Result<()> {
+        if self.settings.readonly {
+            return Err(Error::refused("Operation prohibited with --readonly."));
+        }
+        if self.config().bool("global/metadata_read_only") {
+            return Err(Error::refused(
+                "Operation prohibited while global/metadata_read_only is set.",
+            ));
+        }
+        Ok(())
+    }
+
     /// Writes a changed VG: seqno + 1, archive of `old`, the staged writes on every metadata area,
     /// backup. PVs new in `new` must be orphans or PVs made in this session; PVs gone from it
     /// become orphans. A changed name is a rename. Returns the VG as it is now.
     pub fn commit(&mut self, old: &VgRead, new: Vg) -> Result<VgRead> {
-        unfinished()
+        let renamed = old.vg.name != new.name;
+        if renamed {
+            self.locks.take(&vg_lock(&new.name), LockMode::Exclusive)?;
+        }
+        self.archive(&old.vg)?;
+        let gone: Vec<FoundPv> = self.released(old, &[&new]);
+        let mut new = new;
+        new.seqno = next_seqno(old.vg.seqno)?;
+        let id = new.id;
+        if renamed || new.pvs.len() != old.vg.pvs.len() || !gone.is_empty() {
+            self.forget_hints();
+        }
+        self.write_vg(new, super::commit::Mode::Change(old))?;
+        self.release(&gone)?;
+        let store = self.store();
+        if renamed && !self.settings.test {
+            store.remove_backup(&old.vg.name);
+        }
+        self.finish(id, &store)
     }
+
     /// Writes a VG that did not exist.
     pub fn commit_new(&mut self, new: Vg) -> Result<VgRead> {
-        unfinished()
+        self.locks.take(&vg_lock(&new.name), LockMode::Exclusive)?;
+        self.forget_hints();
+        let mut new = new;
+        new.seqno = next_seqno(new.seqno)?;
+        let id = new.id;
+        self.write_vg(new, super::commit::Mode::New)?;
+        let store = self.store();
+        self.finish(id, &store)
     }
-    /// vgsplit: `rest` is what remains of `old`; `split` is the new VG, or `into` enlarged.
+
+    /// vgsplit: `rest` is what remains of `old`; `split` is the new VG, or `into` enlarged. Written
+    /// in LVM2's three steps: the target exported, the source without what moved, the target as it
+    /// shall be. A crash between them leaves an exported VG, never extents in two VGs in use.
     pub fn commit_split(
         &mut self,
         old: &VgRead,
@@ -37,22 +97,199 @@ impl Session {
         split: Vg,
         into: Option<&VgRead>,
     ) -> Result<VgRead> {
-        unfinished()
+        self.locks
+            .take(&vg_lock(&split.name), LockMode::Exclusive)?;
+        self.archive(&old.vg)?;
+        if let Some(into) = into {
+            self.archive(&into.vg)?;
+        }
+        self.forget_hints();
+        let store = self.store();
+        let mut split = split;
+        split.seqno = next_seqno(into.map_or(0, |v| v.vg.seqno))?;
+        let mut exported = split.clone();
+        exported.status.exported = true;
+        for (_, pv) in exported.pvs.iter_mut() {
+            pv.exported = true;
+        }
+        self.write_vg(exported, super::commit::Mode::New)?;
+        if let Some(mut rest) = rest {
+            rest.seqno = next_seqno(old.vg.seqno)?;
+            let id = rest.id;
+            self.write_vg(rest, super::commit::Mode::Change(old))?;
+            self.finish(id, &store)?;
+        } else if !self.settings.test {
+            store.remove_backup(&old.vg.name);
+        }
+        split.seqno = next_seqno(split.seqno)?;
+        let id = split.id;
+        self.write_vg(split, super::commit::Mode::New)?;
+        self.finish(id, &store)
     }
+
     /// vgmerge: `merged` is `into` with everything of `from`, which vanishes.
     pub fn commit_merge(&mut self, into: &VgRead, from: &VgRead, merged: Vg) -> Result<VgRead> {
-        unfinished()
+        self.archive(&into.vg)?;
+        self.archive(&from.vg)?;
+        self.forget_hints();
+        let mut merged = merged;
+        merged.seqno = next_seqno(into.vg.seqno)?;
+        let id = merged.id;
+        self.write_vg(merged, super::commit::Mode::Change(into))?;
+        let store = self.store();
+        self.finish(id, &store)
     }
+
     /// vgremove: empties the metadata areas, clears the used flag; the PVs become orphans.
     pub fn remove_vg(&mut self, old: &VgRead) -> Result<()> {
-        unfinished()
+        self.archive(&old.vg)?;
+        self.forget_hints();
+        let pvs: Vec<FoundPv> = old.found().cloned().collect();
+        self.release(&pvs)?;
+        if !self.settings.test {
+            self.store().remove_backup(&old.vg.name);
+        }
+        self.rebuild();
+        Ok(())
     }
-    /// vgcfgrestore: writes `vg` with seqno + 1 to all its PVs, whatever they hold now.
+
+    /// vgcfgrestore: writes `vg` with seqno + 1 to all its PVs, whatever they hold now. All of them
+    /// must be there as labelled devices.
     pub fn restore(&mut self, vg: Vg) -> Result<VgRead> {
-        unfinished()
+        self.check_may_write()?;
+        self.locks.take(&vg_lock(&vg.name), LockMode::Exclusive)?;
+        let places = self.places();
+        let absent: Vec<_> = vg
+            .pvs
+            .values()
+            .filter(|p| !places.contains_key(&p.id))
+            .collect();
+        if !absent.is_empty() {
+            for pv in &absent {
+                self.ui
+                    .warn(format!("Couldn't find device with uuid {}.", pv.id));
+            }
+            return Err(Error::refused(format!(
+                "Cannot restore Volume Group {} with {} PVs marked as missing.",
+                vg.name,
+                absent.len()
+            )));
+        }
+        self.forget_hints();
+        let mut vg = vg;
+        vg.seqno = next_seqno(vg.seqno)?;
+        let id = vg.id;
+        self.write_vg(vg, super::commit::Mode::Overwrite)?;
+        let store = self.store();
+        self.finish(id, &store)
     }
-    /// vgcfgbackup: writes the VG's text to a file (the default one if `None`).
-    pub fn backup(&mut self, vg: &VgRead, file: Option<&Path>) -> Result<PathBuf> {
-        unfinished()
+
+    /// vgck --updatemetadata: writes the VG as it is, with seqno + 1, to all areas, bad ones
+    /// included, and wipes what outdated PVs still carry of it.
+    pub fn repair(&mut self, old: &VgRead) -> Result<VgRead> {
+        let mut new = Vg::clone(&old.vg);
+        new.seqno = next_seqno(old.vg.seqno)?;
+        let id = new.id;
+        self.forget_hints();
+        self.write_vg(new, super::commit::Mode::Repair(old))?;
+        for pv in &old.outdated {
+            let device = self.device(pv.device).name.clone();
+            self.ui.warn(format!("wiping mda on outdated PV {device}"));
+        }
+        self.release(&old.outdated)?;
+        let store = self.store();
+        self.finish(id, &store)
+    }
+
+    /// vgcfgbackup: writes the VG's text to a file (the default one if `None`) with the command
+    /// line as description; where it went.
+    pub fn backup(&mut self, read: &VgRead, file: Option<&Path>) -> Result<PathBuf> {
+        let header = host::header(self.settings.command_line.clone(), self.system_id());
+        let text = export(&read.vg, &header, Style::Backup);
+        let store = Store::from_config(self.config(), true);
+        if let Some(file) = file {
+            store.write_file(file, &text)?;
+            return Ok(file.to_owned());
+        }
+        let dir = self.config().path("backup/backup_dir");
+        let store = Store {
+            backup_dir: Some(dir.clone()),
+            ..store
+        };
+        store.backup(&read.vg.name, &text)?;
+        Ok(dir.join(&read.vg.name))
+    }
+
+    /// PVs of `old` that none of the new VGs has.
+    fn released(&self, old: &VgRead, new: &[&Vg]) -> Vec<FoundPv> {
+        let kept = |found: &&FoundPv| {
+            let key = self.new_ids.get(&found.device).copied();
+            let id = key.unwrap_or(found.label.id);
+            new.iter().any(|vg| vg.find_pv(&id).is_some())
+        };
+        let of = old.vg.pvs.keys().filter_map(|k| old.pv(k).found.as_ref());
+        of.filter(|f| !kept(f)).cloned().collect()
+    }
+
+    fn store(&self) -> Store {
+        Store::from_config(self.config(), !self.settings.no_autobackup)
+    }
+
+    /// The VG as it was, before anything is written.
+    fn archive(&self, old: &Vg) -> Result<()> {
+        let store = self.store();
+        if self.settings.test || store.archive_dir.is_none() {
+            return Ok(());
+        }
+        let description = format!(
+            "Created *before* executing '{}'",
+            self.settings.command_line
+        );
+        let header = host::header(description, self.system_id());
+        store.archive(&old.name, &export(old, &header, Style::Backup))?;
+        Ok(())
+    }
+
+    /// Builds the inventory anew, writes the backup, returns the VG.
+    fn finish(&mut self, id: ulvm_metadata::uuid::LvmUuid, store: &Store) -> Result<VgRead> {
+        self.rebuild();
+        let vgs = &self.inventory.vgs;
+        let read = vgs.iter().find(|v| v.vg.id == id).cloned();
+        let read = read.ok_or_else(|| {
+            Error::new(Kind::Internal, "A VG just written is not in the inventory.")
+        })?;
+        if !self.settings.test && store.backup_dir.is_some() {
+            let description = format!("Created *after* executing '{}'", self.settings.command_line);
+            let header = host::header(description, self.system_id());
+            let text = export(&read.vg, &header, Style::Backup);
+            // The VG is written; a backup that fails is not a reason to say that it is not.
+            if let Err(e) = store.backup(&read.vg.name, &text) {
+                self.ui.warn(format!(
+                    "Backup of volume group {} failed: {e}",
+                    read.vg.name
+                ));
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The devices of a VG's PVs that are there.
+pub(super) fn devices_of(read: &VgRead) -> Vec<DevKey> {
+    let outdated = read.outdated.iter().map(|o| o.device);
+    read.found().map(|f| f.device).chain(outdated).collect()
+}
+
+fn next_seqno(seqno: u32) -> Result<u32> {
+    seqno
+        .checked_add(1)
+        .ok_or_else(|| Error::refused("The VG's sequence number cannot grow any more."))
+}
+
+/// The area of a copy.
+pub(super) fn area(mda: &crate::inventory::MdaCopy) -> Area {
+    Area {
+        start: mda.start,
+        size: mda.size,
     }
 }

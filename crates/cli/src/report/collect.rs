@@ -1,0 +1,328 @@
+//! From what was scanned to the rows of a report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ulvm::error::{Error, Result};
+use ulvm::inventory::{DevKey, FoundPv, Inventory};
+use ulvm::session::{Scope, Session};
+use ulvm_metadata::model::{LvKey, PvKey, Vg};
+use ulvm_metadata::name::check_name;
+use ulvm_metadata::units::Extents;
+
+use super::options::{Base, Options, RowKind};
+use super::row::{PvRow, Row, World};
+use super::view::VgView;
+use crate::args::Args;
+use crate::context::Context;
+use crate::exit::Worst;
+
+/// The objects a command line names.
+#[derive(Default)]
+pub struct Wanted {
+    /// VGs, each with the LVs wanted of it (`None` = all).
+    vgs: BTreeMap<String, Option<BTreeSet<String>>>,
+    /// Devices.
+    devices: Vec<DevKey>,
+    /// Tags, without `@`.
+    tags: Vec<String>,
+    /// No operand was given.
+    all: bool,
+}
+
+impl Wanted {
+    /// No operand was given.
+    pub fn everything(&self) -> bool {
+        self.all
+    }
+    /// Anything of this VG?
+    pub fn wants_vg(&self, vg: &Vg) -> bool {
+        self.all || self.vgs.contains_key(&vg.name) || self.tagged(&vg.tags)
+    }
+    fn tagged(&self, tags: &[String]) -> bool {
+        self.tags.iter().any(|t| tags.contains(t))
+    }
+    /// Was this LV asked for by name?
+    fn named(&self, vg: &Vg, lv: &str) -> bool {
+        matches!(self.vgs.get(&vg.name), Some(Some(names)) if names.contains(lv))
+    }
+    /// Were all LVs of the VG asked for?
+    fn whole_vg(&self, vg: &Vg) -> bool {
+        self.all || matches!(self.vgs.get(&vg.name), Some(None)) || self.tagged(&vg.tags)
+    }
+}
+
+/// Parses the operands, reads what they need, and says which of them do not exist.
+pub fn read(ctx: &Context, session: &mut Session, args: &Args, base: Base, worst: &mut Worst) -> Result<Wanted> {
+    let mut wanted = Wanted { all: args.operands().is_empty(), ..Wanted::default() };
+    for operand in args.operands() {
+        if let Some(tag) = operand.strip_prefix('@') {
+            wanted.tags.push(tag.to_owned());
+        } else if base.of_pvs() {
+            match session.name_device(operand) {
+                Ok(key) => wanted.devices.push(key),
+                Err(_) => {
+                    worst.add::<()>(ctx.ui(), Err(Error::not_found(format!("Cannot use {operand}: device not found"))));
+                }
+            }
+        } else {
+            want_named(ctx, &mut wanted, operand, base, worst)?;
+        }
+    }
+    let names: Vec<String> = wanted.vgs.keys().cloned().collect();
+    let named_only = !wanted.all && wanted.tags.is_empty() && !base.of_pvs();
+    let outcome = match named_only {
+        true if names.is_empty() => Ok(()),
+        true => session.read(Scope::Names(&names)).map(|_| ()),
+        false => session.read(Scope::All).map(|_| ()),
+    };
+    worst.add(ctx.ui(), outcome);
+    if !named_only {
+        report_absent(ctx, session.inventory(), &names, worst);
+    }
+    Ok(wanted)
+}
+
+/// VGs named beside tags: a scan of everything does not say that they are absent.
+fn report_absent(ctx: &Context, inventory: &Inventory, names: &[String], worst: &mut Worst) {
+    for name in names.iter().filter(|n| inventory.find_vg(n).is_none()) {
+        let text = format!("Volume group \"{name}\" not found\nCannot process volume group {name}");
+        worst.add::<()>(ctx.ui(), Err(Error::not_found(text)));
+    }
+}
+
+/// `VG`, `VG/LV`, `/dev/VG/LV` or `/dev/mapper/VG-LV`.
+fn want_named(ctx: &Context, wanted: &mut Wanted, operand: &str, base: Base, worst: &mut Worst) -> Result<()> {
+    let plain = match operand.strip_prefix("/dev/mapper/").and_then(from_dm_name) {
+        Some(name) => name,
+        None => operand.strip_prefix("/dev/").unwrap_or(operand).to_owned(),
+    };
+    let (vg, lv) = match plain.split_once('/') {
+        Some((vg, lv)) => (vg, Some(lv)),
+        None => (plain.as_str(), None),
+    };
+    if base == Base::Vg && lv.is_some() {
+        let command = ctx.settings().command_line.split(' ').next().unwrap_or("vgs");
+        return Err(Error::usage(format!(
+            "Invalid volume group name {operand}.\nRun `{command} --help' for more information."
+        )));
+    }
+    if lv.is_some_and(|l| l.contains('/')) {
+        let text = format!("\"{operand}\": Invalid path for Logical Volume.");
+        worst.add::<()>(ctx.ui(), Err(Error::refused(text)));
+        return Ok(());
+    }
+    if check_name(vg).is_err() {
+        let text = format!("Volume group name \"{vg}\" has invalid characters.\nCannot process volume group {vg}");
+        worst.add::<()>(ctx.ui(), Err(Error::refused(text)));
+        return Ok(());
+    }
+    let entry = wanted.vgs.entry(vg.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+    match (lv, entry) {
+        (Some(lv), Some(names)) => {
+            names.insert(lv.to_owned());
+        }
+        (None, entry) => *entry = None,
+        (Some(_), None) => {}
+    }
+    Ok(())
+}
+
+/// `a--b-c` is LV `c` of VG `a-b`.
+fn from_dm_name(name: &str) -> Option<String> {
+    let bytes = name.as_bytes();
+    let mut i = 0;
+    while i < bytes.len() {
+        match (bytes[i], bytes.get(i + 1)) {
+            (b'-', Some(b'-')) => i += 2,
+            (b'-', _) => {
+                let plain = |s: &str| s.replace("--", "-");
+                return Some(format!("{}/{}", plain(&name[..i]), plain(&name[i + 1..])));
+            }
+            _ => i += 1,
+        }
+    }
+    None
+}
+
+/// The rows of a report, unsorted.
+pub fn rows<'a>(
+    ctx: &Context,
+    world: &'a World<'a>,
+    views: &'a [VgView<'a>],
+    wanted: &Wanted,
+    options: &Options,
+    worst: &mut Worst,
+) -> Vec<Row<'a>> {
+    if options.base.of_pvs() {
+        return pv_command_rows(ctx, world, views, wanted, options, worst);
+    }
+    let mut out = Vec::new();
+    for view in views {
+        let vg = view.vg();
+        let lvs = matches!(options.rows, RowKind::Lv | RowKind::Segment);
+        if lvs && options.base != Base::Vg && vg.status.exported {
+            if wanted.vgs.contains_key(&vg.name) {
+                worst.add::<()>(ctx.ui(), Err(Error::refused(format!("Volume group {} is exported", vg.name))));
+            }
+            continue;
+        }
+        match options.rows {
+            RowKind::Lv | RowKind::Segment => {
+                absent_lvs(ctx, view, wanted, worst);
+                for key in wanted_lvs(view, wanted, options.all) {
+                    push_lv(&mut out, world, view, key, options.rows);
+                }
+            }
+            _ if wanted.wants_vg(vg) => out.extend(rows_of_vg(world, view, options)),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn absent_lvs(ctx: &Context, view: &VgView<'_>, wanted: &Wanted, worst: &mut Worst) {
+    let vg = &view.vg().name;
+    if let Some(Some(names)) = wanted.vgs.get(vg) {
+        for name in names.iter().filter(|n| view.find(n).is_none()) {
+            let text = format!("Failed to find logical volume \"{vg}/{name}\"");
+            worst.add::<()>(ctx.ui(), Err(Error::not_found(text)));
+        }
+    }
+}
+
+/// LVs of a VG that are asked for: hidden ones only with `-a` or by name.
+fn wanted_lvs(view: &VgView<'_>, wanted: &Wanted, all: bool) -> Vec<LvKey> {
+    let vg = view.vg();
+    let whole = wanted.whole_vg(vg);
+    vg.lvs
+        .iter()
+        .filter(|(key, lv)| {
+            wanted.named(vg, &lv.name)
+                || ((whole || wanted.tagged(&lv.tags)) && (all || view.is_visible(*key)))
+        })
+        .map(|(key, _)| key)
+        .filter(|key| !view.is_snapshot_holder(*key))
+        .collect()
+}
+
+fn push_lv<'a>(out: &mut Vec<Row<'a>>, world: &'a World<'a>, view: &'a VgView<'a>, key: LvKey, kind: RowKind) {
+    let row = Row { vg: Some(view), lv: Some(key), ..Row::new(world) };
+    if kind == RowKind::Segment {
+        out.extend((0..view.lv(key).segments.len()).map(|s| Row { segment: Some(s), ..row }));
+    } else {
+        out.push(row);
+    }
+}
+
+/// All rows of one VG.
+pub fn rows_of_vg<'a>(world: &'a World<'a>, view: &'a VgView<'a>, options: &Options) -> Vec<Row<'a>> {
+    let mut out = Vec::new();
+    match options.rows {
+        RowKind::Vg => out.push(Row { vg: Some(view), ..Row::new(world) }),
+        RowKind::Lv | RowKind::Segment => {
+            let everything = Wanted { all: true, ..Wanted::default() };
+            for key in wanted_lvs(view, &everything, options.all) {
+                push_lv(&mut out, world, view, key, options.rows);
+            }
+        }
+        RowKind::Pv | RowKind::PvSegment => {
+            for key in view.vg().pvs.keys() {
+                push_pv(&mut out, world, Some(view), member(view, key), options.rows);
+            }
+        }
+    }
+    out
+}
+
+fn member<'a>(view: &'a VgView<'a>, key: PvKey) -> PvRow<'a> {
+    let read = view.read.pv(key);
+    PvRow { key: Some(key), found: read.found.as_ref(), device: read.device(), duplicate: None }
+}
+
+fn orphan(found: &FoundPv) -> PvRow<'_> {
+    PvRow { key: None, found: Some(found), device: Some(found.device), duplicate: None }
+}
+
+/// Rows of the PVs that are in no VG.
+pub fn orphan_rows<'a>(world: &'a World<'a>, kind: RowKind) -> Vec<Row<'a>> {
+    let mut out = Vec::new();
+    for found in &world.inventory.orphans {
+        push_pv(&mut out, world, None, orphan(found), kind);
+    }
+    out
+}
+
+/// One row for a PV, or one for each run of its extents.
+fn push_pv<'a>(out: &mut Vec<Row<'a>>, world: &'a World<'a>, vg: Option<&'a VgView<'a>>, pv: PvRow<'a>, kind: RowKind) {
+    let row = Row { vg, pv: Some(pv), ..Row::new(world) };
+    if kind != RowKind::PvSegment {
+        out.push(row);
+        return;
+    }
+    let (Some(view), Some(key)) = (vg, pv.key) else {
+        out.push(Row { run: Some((Extents::ZERO, Extents::ZERO)), ..row });
+        return;
+    };
+    for (start, len, used) in view.runs(key) {
+        out.push(Row {
+            run: Some((start, len)),
+            lv: used.map(|u| u.lv),
+            segment: used.map(|u| u.segment as usize),
+            ..row
+        });
+    }
+}
+
+fn pv_command_rows<'a>(
+    ctx: &Context,
+    world: &'a World<'a>,
+    views: &'a [VgView<'a>],
+    wanted: &Wanted,
+    options: &Options,
+    worst: &mut Worst,
+) -> Vec<Row<'a>> {
+    let mut out = Vec::new();
+    let mut seen: BTreeSet<DevKey> = BTreeSet::new();
+    let wants = |device: Option<DevKey>, tags: &[String]| {
+        wanted.all || device.is_some_and(|d| wanted.devices.contains(&d)) || wanted.tagged(tags)
+    };
+    for view in views {
+        let whole = wanted.tagged(&view.vg().tags);
+        for (key, pv) in view.vg().pvs.iter() {
+            let row = member(view, key);
+            seen.extend(row.device);
+            if whole || wants(row.device, &pv.tags) {
+                push_pv(&mut out, world, Some(view), row, options.rows);
+            }
+        }
+    }
+    for found in &world.inventory.orphans {
+        seen.insert(found.device);
+        if wants(Some(found.device), &[]) {
+            push_pv(&mut out, world, None, orphan(found), options.rows);
+        }
+    }
+    for duplicate in &world.inventory.duplicates {
+        seen.insert(duplicate.pv.device);
+        if wants(Some(duplicate.pv.device), &[]) {
+            let row = PvRow {
+                key: None,
+                found: Some(&duplicate.pv),
+                device: Some(duplicate.pv.device),
+                duplicate: Some(duplicate.vg.as_deref().unwrap_or("")),
+            };
+            push_pv(&mut out, world, None, row, options.rows);
+        }
+    }
+    seen.extend(world.inventory.hidden.iter().map(|h| h.device));
+    for (key, device) in world.inventory.devices().filter(|(k, _)| !seen.contains(k)) {
+        if wanted.all && options.all {
+            let row = PvRow { key: None, found: None, device: Some(key), duplicate: None };
+            push_pv(&mut out, world, None, row, options.rows);
+        } else if wanted.devices.contains(&key) {
+            let text = format!("Failed to find physical volume \"{}\".", device.name);
+            worst.add::<()>(ctx.ui(), Err(Error::not_found(text)));
+        }
+    }
+    out
+}

@@ -1,0 +1,148 @@
+//! Reports: pvs, vgs, lvs, fullreport and the column forms of the display commands.
+//!
+//! [`options`] turns the command line into columns, selection and layout; [`collect`] makes the
+//! rows over what a session scanned; [`fields`] knows every column; [`output`] writes.
+
+pub mod collect;
+mod columns;
+pub mod fields;
+mod full;
+mod help;
+pub mod kind;
+mod layout;
+pub mod options;
+pub mod output;
+pub mod row;
+pub mod select;
+mod time;
+pub mod units;
+pub mod value;
+pub mod view;
+
+use std::cmp::Ordering;
+
+use ulvm::error::{Error, Kind, Result};
+use ulvm::session::Session;
+
+use crate::args::Args;
+use crate::context::Context;
+use crate::exit::Worst;
+use crate::report::collect::Wanted;
+use crate::report::columns::SortKey;
+use crate::report::options::{Options, Prepared};
+use crate::report::output::Table;
+use crate::report::row::{Row, World};
+use crate::report::value::Value;
+use crate::report::view::VgView;
+
+pub use full::run as full;
+pub use options::Base;
+
+/// Runs a report command.
+pub fn run(ctx: &Context, args: &Args, base: Base) -> Result<()> {
+    let Some(options) = prepare(ctx, args, base)? else {
+        return Ok(());
+    };
+    let mut worst = Worst::default();
+    let mut session = ctx.session()?;
+    let wanted = collect::read(ctx, &mut session, args, options.base, &mut worst)?;
+    print(ctx, &session, &wanted, &options, &mut worst);
+    worst.finish()
+}
+
+/// Options of a report; `None` when help was asked for and given.
+fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Option<Options>> {
+    match options::prepare(ctx, args, base)? {
+        Prepared::Report(options) => Ok(Some(*options)),
+        Prepared::FieldHelp => {
+            ctx.terminal().put(&help::fields());
+            Ok(None)
+        }
+        Prepared::SelectionHelp => {
+            ctx.terminal().put(&help::selection());
+            Ok(None)
+        }
+    }
+}
+
+/// Makes the rows of one report and writes it.
+pub fn print(ctx: &Context, session: &Session, wanted: &Wanted, options: &Options, worst: &mut Worst) {
+    let inventory = session.inventory();
+    let world = options.world(inventory);
+    let views: Vec<VgView<'_>> = inventory.vgs.iter().map(|v| VgView::new(v, inventory)).collect();
+    let rows = collect::rows(ctx, &world, &views, wanted, options, worst);
+    let table = table(rows, options);
+    output::write(&[vec![table]], &options.layout, &options.style, &mut |text| ctx.terminal().put(text));
+}
+
+/// Selects, sorts, and packs columns.
+fn table<'a>(rows: Vec<Row<'a>>, options: &Options) -> Table<'a> {
+    let mut rows = rows;
+    if let Some(selection) = &options.selection {
+        for row in &mut rows {
+            row.selected = selection.matches(row);
+        }
+        if !options.columns.shown.iter().any(|f| f.id == "selected") {
+            rows.retain(|r| r.selected);
+        }
+    }
+    sort(&mut rows, &options.columns.sort);
+    let mut table = Table {
+        name: options.base.document_name(),
+        columns: options.columns.shown.clone(),
+        rows,
+    };
+    if options.layout.compact {
+        table.drop_blank(|_| true, &options.style);
+    } else if !options.columns.compact.is_empty() {
+        table.drop_blank(|f| options.columns.compact.iter().any(|c| c.id == f.id), &options.style);
+    }
+    table
+}
+
+/// Sorts by keys worked out once per row; equal rows stay in the order they were found.
+fn sort(rows: &mut Vec<Row<'_>>, keys: &[SortKey]) {
+    if keys.is_empty() {
+        return;
+    }
+    let mut keyed: Vec<(Vec<Value<'_>>, Row<'_>)> = rows
+        .iter()
+        .map(|row| (keys.iter().map(|k| sort_value(k, row)).collect(), *row))
+        .collect();
+    keyed.sort_by(|(a, _), (b, _)| {
+        for ((x, y), key) in a.iter().zip(b).zip(keys) {
+            let order = if key.descending { y.compare(x) } else { x.compare(y) };
+            if order != Ordering::Equal {
+                return order;
+            }
+        }
+        Ordering::Equal
+    });
+    *rows = keyed.into_iter().map(|k| k.1).collect();
+}
+
+/// Hidden LVs sort by their names, not by their brackets.
+fn sort_value<'a>(key: &SortKey, row: &Row<'a>) -> Value<'a> {
+    match (key.field.id, row.lv()) {
+        ("lv_name", Some(lv)) => Value::text(lv.name.as_str()),
+        _ => (key.field.get)(row),
+    }
+}
+
+impl Options {
+    /// What all rows share.
+    fn world<'a>(&self, inventory: &'a ulvm::inventory::Inventory) -> World<'a> {
+        World {
+            inventory,
+            mark_hidden: self.style.mark_hidden,
+            two_word_unknown: self.style.two_word_unknown,
+            dev_dir: self.dev_dir.clone(),
+        }
+    }
+}
+
+/// Parses a selection for a command that changes objects (`lvremove -S`, `vgchange -S`).
+pub fn selection(text: &str, base: Base) -> Result<Option<select::Expr>> {
+    let setting = select::Setting { own: base.own(), now: options::now() };
+    select::parse(text, setting).map_err(|lines| Error::new(Kind::Refused, lines.join("\n")))
+}

@@ -1,0 +1,162 @@
+//! Times as reports show them (`report/time_format`) and as selections name them.
+
+/// A `strftime`-like format.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TimeFormat(String);
+
+/// LVM2's default.
+pub const DEFAULT: &str = "%Y-%m-%d %T %z";
+
+/// A moment in civil terms.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Civil {
+    /// Year.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: u32,
+    /// 1 to 31.
+    pub day: u32,
+    /// 0 to 23.
+    pub hour: u32,
+    /// 0 to 59.
+    pub minute: u32,
+    /// 0 to 59.
+    pub second: u32,
+}
+
+const MONTHS: [&str; 12] = [
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+];
+const DAYS: [&str; 7] = [
+    "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
+];
+
+/// Days since 1970 of a date (proleptic Gregorian calendar).
+pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let yoe = y.rem_euclid(400);
+    let mp = (i64::from(month) + 9) % 12;
+    let doy = (153 * mp + 2) / 5 + i64::from(day) - 1;
+    era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
+}
+
+impl Civil {
+    /// Of seconds since 1970, UTC.
+    pub fn of(seconds: i64) -> Self {
+        let days = seconds.div_euclid(86_400);
+        let rest = u32::try_from(seconds.rem_euclid(86_400)).unwrap_or(0);
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let small = |n: i64| u32::try_from(n).unwrap_or(0);
+        let month = small(if mp < 10 { mp + 3 } else { mp - 9 });
+        Self {
+            year: yoe + era * 400 + i64::from(month <= 2),
+            month,
+            day: small(doy - (153 * mp + 2) / 5 + 1),
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+        }
+    }
+    /// Seconds since 1970, UTC.
+    pub fn seconds(&self) -> i64 {
+        days_from_civil(self.year, self.month, self.day) * 86_400
+            + i64::from(self.hour) * 3600
+            + i64::from(self.minute) * 60
+            + i64::from(self.second)
+    }
+}
+
+impl TimeFormat {
+    /// From `report/time_format`; an empty one is the default.
+    pub fn new(format: &str) -> Self {
+        Self(if format.is_empty() { DEFAULT } else { format }.to_owned())
+    }
+
+    /// A moment, in UTC.
+    pub fn show(&self, seconds: i64) -> String {
+        let civil = Civil::of(seconds);
+        let mut out = String::with_capacity(32);
+        let mut chars = self.0.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
+                out.push(c);
+                continue;
+            }
+            match chars.next() {
+                Some(directive) => out.push_str(&expand(directive, seconds, &civil)),
+                None => out.push('%'),
+            }
+        }
+        out
+    }
+}
+
+fn expand(directive: char, seconds: i64, t: &Civil) -> String {
+    let weekday = usize::try_from((seconds.div_euclid(86_400) + 4).rem_euclid(7)).unwrap_or(0);
+    let month = MONTHS[t.month.clamp(1, 12) as usize - 1];
+    match directive {
+        'Y' => t.year.to_string(),
+        'y' => format!("{:02}", t.year.rem_euclid(100)),
+        'C' => format!("{:02}", t.year.div_euclid(100)),
+        'm' => format!("{:02}", t.month),
+        'd' => format!("{:02}", t.day),
+        'e' => format!("{:2}", t.day),
+        'H' => format!("{:02}", t.hour),
+        'I' => format!("{:02}", (t.hour + 11) % 12 + 1),
+        'k' => format!("{:2}", t.hour),
+        'l' => format!("{:2}", (t.hour + 11) % 12 + 1),
+        'M' => format!("{:02}", t.minute),
+        'S' => format!("{:02}", t.second),
+        'p' => if t.hour < 12 { "AM" } else { "PM" }.to_owned(),
+        'P' => if t.hour < 12 { "am" } else { "pm" }.to_owned(),
+        'T' => format!("{:02}:{:02}:{:02}", t.hour, t.minute, t.second),
+        'R' => format!("{:02}:{:02}", t.hour, t.minute),
+        'F' => format!("{}-{:02}-{:02}", t.year, t.month, t.day),
+        'D' => format!("{:02}/{:02}/{:02}", t.month, t.day, t.year.rem_euclid(100)),
+        's' => seconds.to_string(),
+        'z' => "+0000".to_owned(),
+        'Z' => "UTC".to_owned(),
+        'a' => DAYS[weekday][..3].to_owned(),
+        'A' => DAYS[weekday].to_owned(),
+        'b' | 'h' => month[..3].to_owned(),
+        'B' => month.to_owned(),
+        'u' => (if weekday == 0 { 7 } else { weekday }).to_string(),
+        'w' => weekday.to_string(),
+        'j' => format!("{:03}", days_from_civil(t.year, t.month, t.day) - days_from_civil(t.year, 1, 1) + 1),
+        'c' => format!(
+            "{} {} {:2} {:02}:{:02}:{:02} {}",
+            &DAYS[weekday][..3],
+            &month[..3],
+            t.day,
+            t.hour,
+            t.minute,
+            t.second,
+            t.year
+        ),
+        'n' => "\n".to_owned(),
+        't' => "\t".to_owned(),
+        '%' => "%".to_owned(),
+        other => format!("%{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn civil_dates_round_trip() {
+        for seconds in [0, 86_399, 951_782_400, 1_795_278_524, 4_107_542_399, -1] {
+            assert_eq!(Civil::of(seconds).seconds(), seconds);
+        }
+        assert_eq!(TimeFormat::new("").show(1_795_278_524), "2026-11-21 16:28:44 +0000");
+        assert_eq!(TimeFormat::new("%a %b %e %j").show(951_782_400), "Tue Feb 29 060");
+    }
+}

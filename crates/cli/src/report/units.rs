@@ -1,0 +1,152 @@
+//! Sizes as reports show them (`--units`).
+
+/// Which unit sizes are shown in.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Units {
+    scale: Scale,
+    /// Letter behind the number.
+    pub suffix: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Scale {
+    /// The largest unit that gives at least 1; `base` is 1024 or 1000. `mark` puts `<` before a
+    /// number that was rounded up.
+    Human { base: u64, mark: bool },
+    /// One unit of so many bytes.
+    Fixed { bytes: f64, letter: char, decimals: usize },
+}
+
+/// Letters of the units from bytes up.
+const LETTERS: &str = "bkmgtpe";
+
+impl Units {
+    /// From the argument of `--units` or `global/units`. `None` if it makes no sense.
+    pub fn parse(text: &str, suffix: bool) -> Option<Self> {
+        let digits = text.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+        let (number, unit) = text.split_at(digits);
+        let factor: f64 = if number.is_empty() { 1.0 } else { number.parse().ok()? };
+        let mut unit = unit.chars();
+        let letter = unit.next()?;
+        if unit.next().is_some() || factor <= 0.0 || !factor.is_finite() {
+            return None;
+        }
+        let scale = match letter {
+            'h' | 'r' => Scale::Human { base: 1024, mark: letter == 'r' },
+            'H' | 'R' => Scale::Human { base: 1000, mark: letter == 'R' },
+            _ => Self::fixed(letter, factor)?,
+        };
+        Some(Self { scale, suffix })
+    }
+
+    fn fixed(letter: char, factor: f64) -> Option<Scale> {
+        let lower = letter.to_ascii_lowercase();
+        let bytes = match lower {
+            's' => 512.0,
+            _ => {
+                let power = i32::try_from(LETTERS.find(lower)?).ok()?;
+                let base: f64 = if letter.is_ascii_uppercase() && lower != 'b' { 1000.0 } else { 1024.0 };
+                base.powi(power)
+            }
+        };
+        // A factor below 2 keeps the letter of its unit, as LVM2 has it.
+        let custom = factor.trunc() != 1.0;
+        let plain = matches!(lower, 'b' | 's');
+        Some(Scale::Fixed {
+            bytes: bytes * factor,
+            letter: match (custom, plain) {
+                (true, _) => 'U',
+                (false, true) => letter.to_ascii_uppercase(),
+                (false, false) => letter,
+            },
+            decimals: if plain && !custom { 0 } else { 2 },
+        })
+    }
+
+    /// A size given in 512-byte sectors.
+    pub fn show(&self, sectors: u64) -> String {
+        let suffix = |letter: char| if self.suffix { letter.to_string() } else { String::new() };
+        match self.scale {
+            Scale::Human { .. } if sectors == 0 => format!("0{}", suffix(' ')),
+            Scale::Fixed { letter, .. } if sectors == 0 => format!("0{}", suffix(letter)),
+            Scale::Fixed { bytes, letter, decimals: 0 } if bytes == 1.0 => {
+                format!("{}{}", u128::from(sectors) * 512, suffix(letter))
+            }
+            Scale::Fixed { bytes, letter, decimals } => {
+                let value = in_bytes(sectors) / bytes;
+                format!("{value:.decimals$}{}", suffix(letter))
+            }
+            Scale::Human { base, mark } => {
+                let (value, power) = human(sectors, base);
+                let letter = LETTERS.chars().nth(power).unwrap_or('e');
+                let letter = if base == 1000 { letter.to_ascii_uppercase() } else { letter };
+                let decimals = if power == 0 { 0 } else { 2 };
+                let number = format!("{value:.decimals$}");
+                let up = mark && number.parse::<f64>().is_ok_and(|shown| shown > value);
+                format!("{}{number}{}", if up { "<" } else { "" }, suffix(letter))
+            }
+        }
+    }
+}
+
+fn in_bytes(sectors: u64) -> f64 {
+    // Beyond 2^53 the last digits are lost, as in LVM2.
+    sectors as f64 * 512.0
+}
+
+/// The value in the largest unit that gives at least 1, and the power of that unit.
+fn human(sectors: u64, base: u64) -> (f64, usize) {
+    let bytes = u128::from(sectors) * 512;
+    let mut unit: u128 = 1;
+    let mut power = 0;
+    while power + 1 < LETTERS.len() && bytes >= unit * u128::from(base) {
+        unit *= u128::from(base);
+        power += 1;
+    }
+    (in_bytes(sectors) / unit as f64, power)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Units;
+
+    #[test]
+    fn sizes_are_shown_as_lvm2_shows_them() {
+        for (units, sectors, shown) in [
+            ("r", 8, "4.00k"),
+            ("r", 204_792, "<100.00m"),
+            ("h", 204_792, "100.00m"),
+            ("r", 2_097_144, "<1024.00m"),
+            ("r", 2_097_160, "1.00g"),
+            ("r", 1, "512b"),
+            ("R", 8, "<4.10K"),
+            ("R", 1, "512B"),
+            ("H", 32768, "16.78M"),
+            ("b", 2, "1024B"),
+            ("s", 2, "2S"),
+            ("S", 2, "2S"),
+            ("k", 1, "0.50k"),
+            ("K", 1, "0.51K"),
+            ("4m", 32768, "4.00U"),
+            ("4M", 32768, "4.19U"),
+            ("3b", 32768, "5592405.33U"),
+            ("1.5k", 32768, "10922.67k"),
+            ("3s", 1, "0.33U"),
+            ("r", 0, "0 "),
+            ("m", 0, "0m"),
+            ("s", 0, "0S"),
+            ("4m", 0, "0U"),
+        ] {
+            assert_eq!(Units::parse(units, true).unwrap().show(sectors), shown, "{units} {sectors}");
+        }
+        assert_eq!(Units::parse("r", false).unwrap().show(0), "0");
+        assert_eq!(Units::parse("m", false).unwrap().show(2048), "1.00");
+    }
+
+    #[test]
+    fn units_that_make_no_sense_are_refused() {
+        for bad in ["", "x", "kb", "0b", "-1k", "4mh", "1.2.3k", "4"] {
+            assert!(Units::parse(bad, true).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a field of a row holds, before and after it is turned into text.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::time::TimeFormat;
+use super::units::Units;
+
+/// Number behind `vg_mda_copies` when it is left to LVM2.
+pub const UNMANAGED: i64 = i64::MAX - 1;
+
+/// A field's value.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Value<'a> {
+    /// Does not apply: shown blank, equal to `undefined` in selections.
+    Blank,
+    /// Text.
+    Text(Cow<'a, str>),
+    /// Several texts.
+    List(List<'a>),
+    /// A number. -1 stands for "undefined".
+    Number(i64),
+    /// A number that is shown as a word.
+    Named(i64, &'static str),
+    /// A size in sectors.
+    Size(u64),
+    /// A size that is shown as a word.
+    NamedSize(u64, &'static str),
+    /// Seconds since 1970.
+    Time(i64),
+    /// Set (shown as the word), not set (blank), or not known (`unknown`).
+    Flag(Option<bool>, &'static str),
+}
+
+/// Several texts and how they are shown.
+#[derive(Clone, PartialEq, Debug)]
+pub struct List<'a> {
+    /// The texts in the order they are shown.
+    pub items: Vec<Cow<'a, str>>,
+    /// Joined with a space, whatever the configuration says.
+    pub spaced: bool,
+}
+
+/// How values become text.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Units of sizes.
+    pub units: Units,
+    /// Flags as 1, 0 and -1.
+    pub binary: bool,
+    /// Between the items of a list.
+    pub list_separator: String,
+    /// Of times.
+    pub time: TimeFormat,
+    /// Hidden LVs in brackets.
+    pub mark_hidden: bool,
+    /// `unknown device` in place of `[unknown]`.
+    pub two_word_unknown: bool,
+}
+
+impl<'a> Value<'a> {
+    /// Text that lives as long as the data it comes from.
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text(text.into())
+    }
+    /// Optional text; blank if there is none.
+    pub fn opt_text(text: Option<&'a str>) -> Self {
+        Self::Text(Cow::Borrowed(text.unwrap_or("")))
+    }
+    /// A list shown in its own order.
+    pub fn list(items: Vec<Cow<'a, str>>) -> Self {
+        Self::List(List { items, spaced: false })
+    }
+    /// A list shown in the order of its bytes.
+    pub fn sorted(mut items: Vec<Cow<'a, str>>) -> Self {
+        items.sort();
+        Self::list(items)
+    }
+    /// A number.
+    pub fn number(n: impl Into<i64>) -> Self {
+        Self::Number(n.into())
+    }
+    /// A count; beyond 2^63 it would not be one.
+    pub fn count(n: usize) -> Self {
+        Self::Number(i64::try_from(n).unwrap_or(i64::MAX))
+    }
+    /// A known flag.
+    pub fn flag(set: bool, word: &'static str) -> Self {
+        Self::Flag(Some(set), word)
+    }
+
+    /// As shown.
+    pub fn show(&self, style: &Style) -> Cow<'_, str> {
+        match self {
+            Self::Blank => Cow::Borrowed(""),
+            Self::Text(t) => Cow::Borrowed(t),
+            Self::List(l) => match l.items.as_slice() {
+                [] => Cow::Borrowed(""),
+                [one] => Cow::Borrowed(one),
+                many => Cow::Owned(many.join(if l.spaced { " " } else { &style.list_separator })),
+            },
+            Self::Number(n) => Cow::Owned(n.to_string()),
+            Self::Named(_, word) | Self::NamedSize(_, word) => Cow::Borrowed(word),
+            Self::Size(sectors) => Cow::Owned(style.units.show(*sectors)),
+            Self::Time(t) => Cow::Owned(style.time.show(*t)),
+            Self::Flag(state, word) => Cow::Borrowed(match (state, style.binary) {
+                (Some(true), false) => word,
+                (Some(false), false) => "",
+                (None, false) => "unknown",
+                (Some(true), true) => "1",
+                (Some(false), true) => "0",
+                (None, true) => "-1",
+            }),
+        }
+    }
+
+    /// The number behind it, for comparisons; `None` is "undefined".
+    pub fn as_number(&self) -> Option<i64> {
+        match self {
+            Self::Number(-1) => None,
+            Self::Number(n) | Self::Named(n, _) | Self::Time(n) => Some(*n),
+            Self::Size(n) | Self::NamedSize(n, _) => i64::try_from(*n).ok(),
+            Self::Flag(state, _) => state.map(i64::from),
+            Self::Blank | Self::Text(_) | Self::List(_) => None,
+        }
+    }
+
+    /// Order in which rows are sorted. "Undefined" comes behind all numbers.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::List(a), Self::List(b)) => a.items.cmp(&b.items),
+            (Self::Text(_) | Self::List(_), _) => Ordering::Less,
+            (_, Self::Text(_) | Self::List(_)) => Ordering::Greater,
+            _ => match (self.as_number(), other.as_number()) {
+                (Some(a), Some(b)) => a.cmp(&b),
+                (a, b) => a.is_none().cmp(&b.is_none()),
+            },
+        }
+    }
+}

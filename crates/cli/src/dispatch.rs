@@ -41,9 +41,13 @@ macro_rules! commands {
 commands! {
     // Reports and information.
     "formats", "List the metadata formats", "", sets::FORMATS, commands::formats::run;
+    "fullreport", "Report everything of each volume group", "VG ...", sets::FULLREPORT, commands::fullreport::run;
     "help", "Show help for commands", "[COMMAND ...]", sets::HELP, commands::help::run;
+    "lvs", "Report on logical volumes", "VG|LV|Tag ...", sets::LVS, commands::lvs::run;
+    "pvs", "Report on physical volumes", "PV|Tag ...", sets::PVS, commands::pvs::run;
     "segtypes", "List the segment types", "", sets::SEGTYPES, commands::segtypes::run;
     "version", "Show versions", "", sets::VERSION, commands::version::run;
+    "vgs", "Report on volume groups", "VG|Tag ...", sets::VGS, commands::vgs::run;
 
     // Physical volumes.
     "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;

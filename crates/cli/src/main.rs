@@ -9,6 +9,7 @@ mod commands;
 mod context;
 mod dispatch;
 mod exit;
+mod report;
 mod ui;
 
 use std::process::ExitCode;

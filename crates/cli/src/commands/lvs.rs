@@ -8,6 +8,10 @@ use crate::report::{self, Base};
 
 /// Reports.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
-    let base = if args.has(Opt::Segments) { Base::Segment } else { Base::Lv };
+    let base = if args.has(Opt::Segments) {
+        Base::Segment
+    } else {
+        Base::Lv
+    };
     report::run(ctx, args, base)
 }

@@ -2,9 +2,13 @@
 
 // Reports and information.
 pub mod formats;
+pub mod fullreport;
 pub mod help;
+pub mod lvs;
+pub mod pvs;
 pub mod segtypes;
 pub mod version;
+pub mod vgs;
 
 // Physical volumes.
 mod pv_make;

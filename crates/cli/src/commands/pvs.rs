@@ -8,6 +8,10 @@ use crate::report::{self, Base};
 
 /// Reports.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
-    let base = if args.has(Opt::Segments) { Base::PvSegment } else { Base::Pv };
+    let base = if args.has(Opt::Segments) {
+        Base::PvSegment
+    } else {
+        Base::Pv
+    };
     report::run(ctx, args, base)
 }

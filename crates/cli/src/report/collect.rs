@@ -52,8 +52,17 @@ impl Wanted {
 }
 
 /// Parses the operands, reads what they need, and says which of them do not exist.
-pub fn read(ctx: &Context, session: &mut Session, args: &Args, base: Base, worst: &mut Worst) -> Result<Wanted> {
-    let mut wanted = Wanted { all: args.operands().is_empty(), ..Wanted::default() };
+pub fn read(
+    ctx: &Context,
+    session: &mut Session,
+    args: &Args,
+    base: Base,
+    worst: &mut Worst,
+) -> Result<Wanted> {
+    let mut wanted = Wanted {
+        all: args.operands().is_empty(),
+        ..Wanted::default()
+    };
     for operand in args.operands() {
         if let Some(tag) = operand.strip_prefix('@') {
             wanted.tags.push(tag.to_owned());
@@ -61,7 +70,12 @@ pub fn read(ctx: &Context, session: &mut Session, args: &Args, base: Base, worst
             match session.name_device(operand) {
                 Ok(key) => wanted.devices.push(key),
                 Err(_) => {
-                    worst.add::<()>(ctx.ui(), Err(Error::not_found(format!("Cannot use {operand}: device not found"))));
+                    worst.add::<()>(
+                        ctx.ui(),
+                        Err(Error::not_found(format!(
+                            "Cannot use {operand}: device not found"
+                        ))),
+                    );
                 }
             }
         } else {
@@ -91,7 +105,13 @@ fn report_absent(ctx: &Context, inventory: &Inventory, names: &[String], worst: 
 }
 
 /// `VG`, `VG/LV`, `/dev/VG/LV` or `/dev/mapper/VG-LV`.
-fn want_named(ctx: &Context, wanted: &mut Wanted, operand: &str, base: Base, worst: &mut Worst) -> Result<()> {
+fn want_named(
+    ctx: &Context,
+    wanted: &mut Wanted,
+    operand: &str,
+    base: Base,
+    worst: &mut Worst,
+) -> Result<()> {
     let plain = match operand.strip_prefix("/dev/mapper/").and_then(from_dm_name) {
         Some(name) => name,
         None => operand.strip_prefix("/dev/").unwrap_or(operand).to_owned(),
@@ -101,7 +121,12 @@ fn want_named(ctx: &Context, wanted: &mut Wanted, operand: &str, base: Base, wor
         None => (plain.as_str(), None),
     };
     if base == Base::Vg && lv.is_some() {
-        let command = ctx.settings().command_line.split(' ').next().unwrap_or("vgs");
+        let command = ctx
+            .settings()
+            .command_line
+            .split(' ')
+            .next()
+            .unwrap_or("vgs");
         return Err(Error::usage(format!(
             "Invalid volume group name {operand}.\nRun `{command} --help' for more information."
         )));
@@ -112,11 +137,16 @@ fn want_named(ctx: &Context, wanted: &mut Wanted, operand: &str, base: Base, wor
         return Ok(());
     }
     if check_name(vg).is_err() {
-        let text = format!("Volume group name \"{vg}\" has invalid characters.\nCannot process volume group {vg}");
+        let text = format!(
+            "Volume group name \"{vg}\" has invalid characters.\nCannot process volume group {vg}"
+        );
         worst.add::<()>(ctx.ui(), Err(Error::refused(text)));
         return Ok(());
     }
-    let entry = wanted.vgs.entry(vg.to_owned()).or_insert_with(|| Some(BTreeSet::new()));
+    let entry = wanted
+        .vgs
+        .entry(vg.to_owned())
+        .or_insert_with(|| Some(BTreeSet::new()));
     match (lv, entry) {
         (Some(lv), Some(names)) => {
             names.insert(lv.to_owned());
@@ -162,7 +192,13 @@ pub fn rows<'a>(
         let lvs = matches!(options.rows, RowKind::Lv | RowKind::Segment);
         if lvs && options.base != Base::Vg && vg.status.exported {
             if wanted.vgs.contains_key(&vg.name) {
-                worst.add::<()>(ctx.ui(), Err(Error::refused(format!("Volume group {} is exported", vg.name))));
+                worst.add::<()>(
+                    ctx.ui(),
+                    Err(Error::refused(format!(
+                        "Volume group {} is exported",
+                        vg.name
+                    ))),
+                );
             }
             continue;
         }
@@ -205,22 +241,45 @@ fn wanted_lvs(view: &VgView<'_>, wanted: &Wanted, all: bool) -> Vec<LvKey> {
         .collect()
 }
 
-fn push_lv<'a>(out: &mut Vec<Row<'a>>, world: &'a World<'a>, view: &'a VgView<'a>, key: LvKey, kind: RowKind) {
-    let row = Row { vg: Some(view), lv: Some(key), ..Row::new(world) };
+fn push_lv<'a>(
+    out: &mut Vec<Row<'a>>,
+    world: &'a World<'a>,
+    view: &'a VgView<'a>,
+    key: LvKey,
+    kind: RowKind,
+) {
+    let row = Row {
+        vg: Some(view),
+        lv: Some(key),
+        ..Row::new(world)
+    };
     if kind == RowKind::Segment {
-        out.extend((0..view.lv(key).segments.len()).map(|s| Row { segment: Some(s), ..row }));
+        out.extend((0..view.lv(key).segments.len()).map(|s| Row {
+            segment: Some(s),
+            ..row
+        }));
     } else {
         out.push(row);
     }
 }
 
 /// All rows of one VG.
-pub fn rows_of_vg<'a>(world: &'a World<'a>, view: &'a VgView<'a>, options: &Options) -> Vec<Row<'a>> {
+pub fn rows_of_vg<'a>(
+    world: &'a World<'a>,
+    view: &'a VgView<'a>,
+    options: &Options,
+) -> Vec<Row<'a>> {
     let mut out = Vec::new();
     match options.rows {
-        RowKind::Vg => out.push(Row { vg: Some(view), ..Row::new(world) }),
+        RowKind::Vg => out.push(Row {
+            vg: Some(view),
+            ..Row::new(world)
+        }),
         RowKind::Lv | RowKind::Segment => {
-            let everything = Wanted { all: true, ..Wanted::default() };
+            let everything = Wanted {
+                all: true,
+                ..Wanted::default()
+            };
             for key in wanted_lvs(view, &everything, options.all) {
                 push_lv(&mut out, world, view, key, options.rows);
             }
@@ -236,11 +295,21 @@ pub fn rows_of_vg<'a>(world: &'a World<'a>, view: &'a VgView<'a>, options: &Opti
 
 fn member<'a>(view: &'a VgView<'a>, key: PvKey) -> PvRow<'a> {
     let read = view.read.pv(key);
-    PvRow { key: Some(key), found: read.found.as_ref(), device: read.device(), duplicate: None }
+    PvRow {
+        key: Some(key),
+        found: read.found.as_ref(),
+        device: read.device(),
+        duplicate: None,
+    }
 }
 
 fn orphan(found: &FoundPv) -> PvRow<'_> {
-    PvRow { key: None, found: Some(found), device: Some(found.device), duplicate: None }
+    PvRow {
+        key: None,
+        found: Some(found),
+        device: Some(found.device),
+        duplicate: None,
+    }
 }
 
 /// Rows of the PVs that are in no VG.
@@ -253,14 +322,27 @@ pub fn orphan_rows<'a>(world: &'a World<'a>, kind: RowKind) -> Vec<Row<'a>> {
 }
 
 /// One row for a PV, or one for each run of its extents.
-fn push_pv<'a>(out: &mut Vec<Row<'a>>, world: &'a World<'a>, vg: Option<&'a VgView<'a>>, pv: PvRow<'a>, kind: RowKind) {
-    let row = Row { vg, pv: Some(pv), ..Row::new(world) };
+fn push_pv<'a>(
+    out: &mut Vec<Row<'a>>,
+    world: &'a World<'a>,
+    vg: Option<&'a VgView<'a>>,
+    pv: PvRow<'a>,
+    kind: RowKind,
+) {
+    let row = Row {
+        vg,
+        pv: Some(pv),
+        ..Row::new(world)
+    };
     if kind != RowKind::PvSegment {
         out.push(row);
         return;
     }
     let (Some(view), Some(key)) = (vg, pv.key) else {
-        out.push(Row { run: Some((Extents::ZERO, Extents::ZERO)), ..row });
+        out.push(Row {
+            run: Some((Extents::ZERO, Extents::ZERO)),
+            ..row
+        });
         return;
     };
     for (start, len, used) in view.runs(key) {
@@ -317,7 +399,12 @@ fn pv_command_rows<'a>(
     seen.extend(world.inventory.hidden.iter().map(|h| h.device));
     for (key, device) in world.inventory.devices().filter(|(k, _)| !seen.contains(k)) {
         if wanted.all && options.all {
-            let row = PvRow { key: None, found: None, device: Some(key), duplicate: None };
+            let row = PvRow {
+                key: None,
+                found: None,
+                device: Some(key),
+                duplicate: None,
+            };
             push_pv(&mut out, world, None, row, options.rows);
         } else if wanted.devices.contains(&key) {
             let text = format!("Failed to find physical volume \"{}\".", device.name);

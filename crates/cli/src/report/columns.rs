@@ -56,7 +56,11 @@ impl Columns {
         match list.split_at_checked(1) {
             Some(("+", rest)) => self.add(rest, own),
             Some(("-", rest)) => {
-                let gone: Vec<&str> = names(rest).filter_map(|n| resolve(n, own)).flatten().map(|f| f.id).collect();
+                let gone: Vec<&str> = names(rest)
+                    .filter_map(|n| resolve(n, own))
+                    .flatten()
+                    .map(|f| f.id)
+                    .collect();
                 self.shown.retain(|f| !gone.contains(&f.id));
                 Ok(())
             }
@@ -73,7 +77,8 @@ impl Columns {
 
     fn add(&mut self, list: &str, own: Group) -> Result<(), Lines> {
         for name in names(list) {
-            let found = resolve(name, own).ok_or_else(|| vec![format!("Unrecognised field: {name}")])?;
+            let found =
+                resolve(name, own).ok_or_else(|| vec![format!("Unrecognised field: {name}")])?;
             self.help |= found.iter().any(|f| matches!(f.id, "help" | "?"));
             self.shown.extend(found);
         }
@@ -101,8 +106,10 @@ impl Columns {
                 Some(rest) => (rest, true),
                 None => (word.strip_prefix('+').unwrap_or(word), false),
             };
-            let found = resolve(name, own).ok_or_else(|| vec![format!("dm_report: Unrecognised field: {name}")])?;
-            self.sort.extend(found.into_iter().map(|field| SortKey { field, descending }));
+            let found = resolve(name, own)
+                .ok_or_else(|| vec![format!("dm_report: Unrecognised field: {name}")])?;
+            self.sort
+                .extend(found.into_iter().map(|field| SortKey { field, descending }));
         }
         Ok(())
     }
@@ -125,7 +132,10 @@ mod tests {
         assert_eq!(shown(&["+vg_name"]), ["lv_name", "lv_size", "vg_name"]);
         assert_eq!(shown(&["-size"]), ["lv_name"]);
         assert_eq!(shown(&["-size,nonsense"]), ["lv_name"]);
-        assert_eq!(shown(&["tags", "+name,name", "-tags"]), ["lv_name", "lv_name"]);
+        assert_eq!(
+            shown(&["tags", "+name,name", "-tags"]),
+            ["lv_name", "lv_name"]
+        );
         assert_eq!(shown(&["size,,name"]), ["lv_size", "lv_name"]);
         assert_eq!(shown(&["#lv_size"]), ["lv_name", "lv_size"]);
     }
@@ -133,9 +143,18 @@ mod tests {
     #[test]
     fn unknown_names_are_named() {
         let mut columns = Columns::new("lv_name", "", Group::Lv).unwrap();
-        assert_eq!(columns.options("foo", Group::Lv).unwrap_err(), ["Unrecognised field: foo"]);
-        assert_eq!(columns.options("", Group::Lv).unwrap_err(), ["Invalid options string: "]);
-        assert_eq!(columns.sort_by("-foo", Group::Lv).unwrap_err(), ["dm_report: Unrecognised field: foo"]);
+        assert_eq!(
+            columns.options("foo", Group::Lv).unwrap_err(),
+            ["Unrecognised field: foo"]
+        );
+        assert_eq!(
+            columns.options("", Group::Lv).unwrap_err(),
+            ["Invalid options string: "]
+        );
+        assert_eq!(
+            columns.sort_by("-foo", Group::Lv).unwrap_err(),
+            ["dm_report: Unrecognised field: foo"]
+        );
         columns.options("#+x", Group::Lv).unwrap();
         assert_eq!(columns.complaints.len(), 2);
     }

@@ -23,12 +23,22 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     worst.finish()
 }
 
-fn print(ctx: &Context, inventory: &Inventory, wanted: &Wanted, parts: &[Options], worst: &mut Worst) {
+fn print(
+    ctx: &Context,
+    inventory: &Inventory,
+    wanted: &Wanted,
+    parts: &[Options],
+    worst: &mut Worst,
+) {
     let Some(first) = parts.first() else {
         return;
     };
     let world = first.world(inventory);
-    let views: Vec<VgView<'_>> = inventory.vgs.iter().map(|v| VgView::new(v, inventory)).collect();
+    let views: Vec<VgView<'_>> = inventory
+        .vgs
+        .iter()
+        .map(|v| VgView::new(v, inventory))
+        .collect();
     let mut objects: Vec<Object<'_>> = Vec::new();
     for view in views.iter().filter(|v| wanted.wants_vg(v.vg())) {
         objects.push(
@@ -47,5 +57,7 @@ fn print(ctx: &Context, inventory: &Inventory, wanted: &Wanted, parts: &[Options
         );
     }
     let _ = worst;
-    output::write(&objects, &first.layout, &first.style, &mut |text| ctx.terminal().put(text));
+    output::write(&objects, &first.layout, &first.style, &mut |text| {
+        ctx.terminal().put(text)
+    });
 }

@@ -13,9 +13,12 @@ fn listing(about: impl Fn(&super::fields::Field) -> String, groups: bool) -> Str
     for ((group, title, prefix), fields) in Group::ALL.iter().zip(FIELDS) {
         out.push_str(&format!("  {title}\n  {}\n", "-".repeat(title.len())));
         if groups && *group != Group::Special {
-            out.push_str(&format!("    {:<27} - All fields of {prefix}.\n", format!("{prefix}_all")));
+            out.push_str(&format!(
+                "    {:<27} - All fields of {prefix}.\n",
+                format!("{prefix}_all")
+            ));
         }
-        for field in *fields {
+        for field in fields {
             out.push_str(&format!("    {:<27} - {}\n", field.id, about(field)));
         }
         out.push_str("   \n");

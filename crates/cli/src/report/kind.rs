@@ -15,7 +15,11 @@ pub struct LvKind<'v, 'a> {
 impl<'v, 'a> LvKind<'v, 'a> {
     /// About this LV.
     pub fn new(view: &'v VgView<'a>, key: LvKey) -> Self {
-        Self { view, key, lv: view.lv(key) }
+        Self {
+            view,
+            key,
+            lv: view.lv(key),
+        }
     }
     fn any_segment(&self, test: impl Fn(&SegmentKind) -> bool) -> bool {
         self.lv.segments.iter().any(|s| test(&s.kind))
@@ -112,7 +116,14 @@ impl<'v, 'a> LvKind<'v, 'a> {
     /// Has segments of a type nobody knows.
     pub fn is_unknown(&self) -> bool {
         const KNOWN: [&str; 8] = [
-            "thin", "thin-pool", "cache", "cache-pool", "writecache", "vdo", "vdo-pool", "integrity",
+            "thin",
+            "thin-pool",
+            "cache",
+            "cache-pool",
+            "writecache",
+            "vdo",
+            "vdo-pool",
+            "integrity",
         ];
         self.any_segment(|k| match k {
             SegmentKind::Foreign(f) => !KNOWN.contains(&base_type(&f.type_word)),
@@ -138,7 +149,11 @@ impl<'v, 'a> LvKind<'v, 'a> {
         [
             self.type_letter(),
             permission,
-            if lv.status.locked { inherited.to_ascii_uppercase() } else { inherited },
+            if lv.status.locked {
+                inherited.to_ascii_uppercase()
+            } else {
+                inherited
+            },
             mark(lv.status.fixed_minor, 'm'),
             '-',
             '-',
@@ -156,7 +171,11 @@ impl<'v, 'a> LvKind<'v, 'a> {
         let unsynced = lv.status.not_synced;
         if self.is_pvmove() {
             'p'
-        } else if self.is_thick_origin() || self.is(Use::ExternalOrigin) || self.is(Use::CacheOrigin) || self.is(Use::WriteCacheOrigin) {
+        } else if self.is_thick_origin()
+            || self.is(Use::ExternalOrigin)
+            || self.is(Use::CacheOrigin)
+            || self.is(Use::WriteCacheOrigin)
+        {
             if self.is_merging_origin() { 'O' } else { 'o' }
         } else if self.is_pool_metadata() || self.is(Use::RaidMeta) {
             'e'
@@ -229,7 +248,11 @@ impl<'v, 'a> LvKind<'v, 'a> {
 
     /// New blocks are zeroed (thin pools and their LVs).
     pub fn zeroes(&self) -> bool {
-        let pool = if self.is_thin() { self.view.pool_of(self.key) } else { Some(self.key) };
+        let pool = if self.is_thin() {
+            self.view.pool_of(self.key)
+        } else {
+            Some(self.key)
+        };
         pool.and_then(|p| foreign(self.view.lv(p), "thin-pool"))
             .is_some_and(|f| f.fields.int("zero_new_blocks").unwrap_or(0) != 0)
     }
@@ -272,7 +295,11 @@ impl VgView<'_> {
         }
         let lv = self.lv(key);
         let name = foreign(lv, "thin")
-            .and_then(|f| f.fields.str("origin").or_else(|| f.fields.str("external_origin")))
+            .and_then(|f| {
+                f.fields
+                    .str("origin")
+                    .or_else(|| f.fields.str("external_origin"))
+            })
             .or_else(|| foreign(lv, "cache").and_then(|f| f.fields.str("origin")))
             .or_else(|| foreign(lv, "writecache").and_then(|f| f.fields.str("origin")))?;
         self.find(name)
@@ -280,7 +307,11 @@ impl VgView<'_> {
     /// Data and metadata LV of a pool.
     pub fn pool_parts(&self, key: LvKey) -> (Option<LvKey>, Option<LvKey>) {
         let lv = self.lv(key);
-        let (pool, data) = match (foreign(lv, "thin-pool"), foreign(lv, "cache-pool"), foreign(lv, "vdo-pool")) {
+        let (pool, data) = match (
+            foreign(lv, "thin-pool"),
+            foreign(lv, "cache-pool"),
+            foreign(lv, "vdo-pool"),
+        ) {
             (Some(f), _, _) => (f, "pool"),
             (_, Some(f), _) | (_, _, Some(f)) => (f, "data"),
             _ => return (None, None),

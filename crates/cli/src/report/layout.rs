@@ -85,9 +85,13 @@ fn raid_words(level: &str) -> &'static [&'static str] {
 pub fn role(view: &VgView<'_>, key: LvKey) -> Words {
     let kind = LvKind::new(view, key);
     let mut out = Words::new();
-    let pool = kind.is_thin_pool() || kind.is_cache_pool() || kind.foreign_type() == Some("vdo-pool");
+    let pool =
+        kind.is_thin_pool() || kind.is_cache_pool() || kind.foreign_type() == Some("vdo-pool");
     let public = view.is_visible(key) || kind.is_cow();
-    add(&mut out, &[if public && !pool { "public" } else { "private" }]);
+    add(
+        &mut out,
+        &[if public && !pool { "public" } else { "private" }],
+    );
     if kind.is_pvmove() {
         add(&mut out, &["pvmove"]);
     }
@@ -116,7 +120,14 @@ pub fn role(view: &VgView<'_>, key: LvKey) -> Words {
     if thin {
         add(&mut out, &["thinorigin"]);
     }
-    if thin && view.used_by(key).iter().filter(|u| u.how == Use::ThinOrigin).count() > 1 {
+    if thin
+        && view
+            .used_by(key)
+            .iter()
+            .filter(|u| u.how == Use::ThinOrigin)
+            .count()
+            > 1
+    {
         add(&mut out, &["multithinorigin"]);
     }
     if kind.is(Use::ExternalOrigin) {
@@ -143,6 +154,9 @@ const PARTS: &[(Use, &[&str])] = &[
     (Use::CacheOrigin, &["cache", "origin", "cacheorigin"]),
     (Use::CachePoolData, &["cache", "pool", "data"]),
     (Use::CachePoolMeta, &["cache", "pool", "metadata"]),
-    (Use::WriteCacheOrigin, &["writecache", "origin", "writecacheorigin"]),
+    (
+        Use::WriteCacheOrigin,
+        &["writecache", "origin", "writecacheorigin"],
+    ),
     (Use::VdoPoolData, &["vdo", "pool", "data"]),
 ];

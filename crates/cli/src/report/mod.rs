@@ -66,13 +66,28 @@ fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Option<Options>> {
 }
 
 /// Makes the rows of one report and writes it.
-pub fn print(ctx: &Context, session: &Session, wanted: &Wanted, options: &Options, worst: &mut Worst) {
+pub fn print(
+    ctx: &Context,
+    session: &Session,
+    wanted: &Wanted,
+    options: &Options,
+    worst: &mut Worst,
+) {
     let inventory = session.inventory();
     let world = options.world(inventory);
-    let views: Vec<VgView<'_>> = inventory.vgs.iter().map(|v| VgView::new(v, inventory)).collect();
+    let views: Vec<VgView<'_>> = inventory
+        .vgs
+        .iter()
+        .map(|v| VgView::new(v, inventory))
+        .collect();
     let rows = collect::rows(ctx, &world, &views, wanted, options, worst);
     let table = table(rows, options);
-    output::write(&[vec![table]], &options.layout, &options.style, &mut |text| ctx.terminal().put(text));
+    output::write(
+        &[vec![table]],
+        &options.layout,
+        &options.style,
+        &mut |text| ctx.terminal().put(text),
+    );
 }
 
 /// Selects, sorts, and packs columns.
@@ -95,7 +110,10 @@ fn table<'a>(rows: Vec<Row<'a>>, options: &Options) -> Table<'a> {
     if options.layout.compact {
         table.drop_blank(|_| true, &options.style);
     } else if !options.columns.compact.is_empty() {
-        table.drop_blank(|f| options.columns.compact.iter().any(|c| c.id == f.id), &options.style);
+        table.drop_blank(
+            |f| options.columns.compact.iter().any(|c| c.id == f.id),
+            &options.style,
+        );
     }
     table
 }
@@ -111,7 +129,11 @@ fn sort(rows: &mut Vec<Row<'_>>, keys: &[SortKey]) {
         .collect();
     keyed.sort_by(|(a, _), (b, _)| {
         for ((x, y), key) in a.iter().zip(b).zip(keys) {
-            let order = if key.descending { y.compare(x) } else { x.compare(y) };
+            let order = if key.descending {
+                y.compare(x)
+            } else {
+                x.compare(y)
+            };
             if order != Ordering::Equal {
                 return order;
             }
@@ -143,6 +165,9 @@ impl Options {
 
 /// Parses a selection for a command that changes objects (`lvremove -S`, `vgchange -S`).
 pub fn selection(text: &str, base: Base) -> Result<Option<select::Expr>> {
-    let setting = select::Setting { own: base.own(), now: options::now() };
+    let setting = select::Setting {
+        own: base.own(),
+        now: options::now(),
+    };
     select::parse(text, setting).map_err(|lines| Error::new(Kind::Refused, lines.join("\n")))
 }

@@ -93,12 +93,18 @@ impl Base {
                 "report/vgs_cols_verbose",
                 "vg_name,vg_attr,vg_extent_size,pv_count,lv_count,snap_count,vg_size,vg_free,vg_uuid,vg_profile",
             ),
-            (Self::Pv, false) => ("report/pvs_cols", "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free"),
+            (Self::Pv, false) => (
+                "report/pvs_cols",
+                "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free",
+            ),
             (Self::Pv, true) => (
                 "report/pvs_cols_verbose",
                 "pv_name,vg_name,pv_fmt,pv_attr,pv_size,pv_free,dev_size,pv_uuid",
             ),
-            (Self::Segment, false) => ("report/segs_cols", "lv_name,vg_name,lv_attr,stripes,segtype,seg_size"),
+            (Self::Segment, false) => (
+                "report/segs_cols",
+                "lv_name,vg_name,lv_attr,stripes,segtype,seg_size",
+            ),
             (Self::Segment, true) => (
                 "report/segs_cols_verbose",
                 "lv_name,vg_name,lv_attr,seg_start,seg_size,stripes,segtype,stripe_size,chunk_size",
@@ -203,7 +209,9 @@ pub enum Prepared {
 
 /// Seconds since 1970.
 pub fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -240,13 +248,17 @@ pub fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Prepared> {
     let config = ctx.config();
     let own = base.own();
     let verbose = args.count(Opt::Verbose) > 0;
-    let defaults = (setting(config, base.columns(verbose)), setting(config, base.sort()));
+    let defaults = (
+        setting(config, base.columns(verbose)),
+        setting(config, base.sort()),
+    );
     let mut columns = Columns::new(&defaults.0, &defaults.1, own).map_err(refused)?;
     let mut selection = None;
     let packed = setting(config, ("report/compact_output_cols", ""));
     columns.compact(&packed, own);
     let mut ours = true;
-    for (_, opt, text) in args.in_order(&[Opt::Options, Opt::Sort, Opt::Select, Opt::ConfigReport]) {
+    for (_, opt, text) in args.in_order(&[Opt::Options, Opt::Sort, Opt::Select, Opt::ConfigReport])
+    {
         match opt {
             Opt::ConfigReport => ours = text == base.document_name(),
             _ if !ours => {}
@@ -268,10 +280,18 @@ pub fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Prepared> {
     for line in std::mem::take(&mut columns.complaints) {
         ctx.ui().error(line);
     }
-    Ok(Prepared::Report(Box::new(finish(ctx, args, base, columns, selection)?)))
+    Ok(Prepared::Report(Box::new(finish(
+        ctx, args, base, columns, selection,
+    )?)))
 }
 
-fn finish(ctx: &Context, args: &Args, base: Base, columns: Columns, selection: Option<Expr>) -> Result<Options> {
+fn finish(
+    ctx: &Context,
+    args: &Args,
+    base: Base,
+    columns: Columns,
+    selection: Option<Expr>,
+) -> Result<Options> {
     let mut used: Vec<&Field> = columns.shown.clone();
     used.extend(columns.sort.iter().map(|k| k.field));
     if let Some(expr) = &selection {
@@ -280,7 +300,9 @@ fn finish(ctx: &Context, args: &Args, base: Base, columns: Columns, selection: O
         used.extend(compared);
     }
     let env = &ctx.settings().env;
-    let dev_dir = env.dev_dir.as_ref().map_or("/dev".to_owned(), |d| d.to_string_lossy().trim_end_matches('/').to_owned());
+    let dev_dir = env.dev_dir.as_ref().map_or("/dev".to_owned(), |d| {
+        d.to_string_lossy().trim_end_matches('/').to_owned()
+    });
     Ok(Options {
         base,
         rows: base.row_kind(&used)?,
@@ -299,10 +321,12 @@ fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
         Some(name) => name.to_owned(),
         None => setting(config, ("report/output_format", "basic")),
     };
-    let format = Format::parse(&name).ok_or_else(|| Error::usage(format!("Unknown report format {name}.")))?;
+    let format = Format::parse(&name)
+        .ok_or_else(|| Error::usage(format!("Unknown report format {name}.")))?;
     let prefixes = args.has(Opt::NamePrefixes) || switch(config, "report/prefixes", false);
     let separator = args.text(Opt::Separator).map(str::to_owned);
-    let aligned = args.has(Opt::Aligned) || (separator.is_none() && switch(config, "report/aligned", true));
+    let aligned =
+        args.has(Opt::Aligned) || (separator.is_none() && switch(config, "report/aligned", true));
     Ok(Layout {
         format,
         aligned: aligned && !prefixes,
@@ -337,25 +361,39 @@ pub fn units(ctx: &Context, args: &Args) -> Result<Units> {
     };
     let suffix = !args.has(Opt::NoSuffix) && switch(config, "global/suffix", true);
     Units::parse(&units, suffix).ok_or_else(|| {
-        let command = ctx.settings().command_line.split(' ').next().unwrap_or("ulvm");
-        Error::usage(format!("Invalid units specification\nRun `{command} --help' for more information."))
+        let command = ctx
+            .settings()
+            .command_line
+            .split(' ')
+            .next()
+            .unwrap_or("ulvm");
+        Error::usage(format!(
+            "Invalid units specification\nRun `{command} --help' for more information."
+        ))
     })
 }
 
 /// Options of the parts of a full report: VG, PVs, LVs, runs, segments.
 pub fn prepare_full(ctx: &Context, args: &Args) -> Result<Vec<Options>> {
     const PARTS: [Base; 5] = [Base::Vg, Base::Pv, Base::Lv, Base::PvSegment, Base::Segment];
-    PARTS.iter().map(|base| part_of_full(ctx, args, *base)).collect()
+    PARTS
+        .iter()
+        .map(|base| part_of_full(ctx, args, *base))
+        .collect()
 }
 
 fn part_of_full(ctx: &Context, args: &Args, base: Base) -> Result<Options> {
     let config = ctx.config();
     let own = base.own();
-    let defaults = (setting(config, base.full_columns()), setting(config, base.full_sort()));
+    let defaults = (
+        setting(config, base.full_columns()),
+        setting(config, base.full_sort()),
+    );
     let mut columns = Columns::new(&defaults.0, &defaults.1, own).map_err(refused)?;
     let mut selection = None;
     let mut ours = false;
-    for (_, opt, text) in args.in_order(&[Opt::Options, Opt::Sort, Opt::Select, Opt::ConfigReport]) {
+    for (_, opt, text) in args.in_order(&[Opt::Options, Opt::Sort, Opt::Select, Opt::ConfigReport])
+    {
         match opt {
             Opt::ConfigReport => ours = text == base.document_name(),
             _ if !ours => {}

@@ -10,8 +10,6 @@ use super::fields::Field;
 use super::row::Row;
 use super::value::{Style, Value};
 
-pub use json::quote;
-
 /// How a report is laid out.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -92,7 +90,10 @@ pub type Object<'a> = Vec<Table<'a>>;
 /// Writes reports: one object for pvs, vgs and lvs, one per VG for fullreport.
 pub fn write(objects: &[Object<'_>], layout: &Layout, style: &Style, put: &mut dyn FnMut(&str)) {
     match layout.format {
-        Format::Basic => objects.iter().flatten().for_each(|t| basic::write(t, layout, style, put)),
+        Format::Basic => objects
+            .iter()
+            .flatten()
+            .for_each(|t| basic::write(t, layout, style, put)),
         Format::Json => json::write(objects, style, false, put),
         Format::JsonStd => json::write(objects, style, true, put),
         Format::Yaml => yaml::write(objects, style, put),

@@ -54,7 +54,15 @@ pub struct PvRow<'a> {
 impl<'a> Row<'a> {
     /// A row about nothing yet.
     pub fn new(world: &'a World<'a>) -> Self {
-        Self { world, vg: None, lv: None, segment: None, pv: None, run: None, selected: true }
+        Self {
+            world,
+            vg: None,
+            lv: None,
+            segment: None,
+            pv: None,
+            run: None,
+            selected: true,
+        }
     }
     /// The VG's metadata.
     pub fn vg(&self) -> Option<&'a Vg> {
@@ -96,8 +104,12 @@ impl<'a> Row<'a> {
 
 impl<'a> PvRow<'a> {
     /// Its metadata areas that can be used or are ignored on purpose; none for a duplicate.
-    pub fn mdas(&self) -> impl Iterator<Item = &'a MdaCopy> {
-        let found = if self.duplicate.is_some() { None } else { self.found };
+    pub fn mdas(self) -> impl Iterator<Item = &'a MdaCopy> {
+        let found = if self.duplicate.is_some() {
+            None
+        } else {
+            self.found
+        };
         found
             .into_iter()
             .flat_map(|f| &f.mdas)

@@ -25,11 +25,27 @@ pub struct Civil {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = [
-    "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
 ];
 
 /// Days since 1970 of a date (proleptic Gregorian calendar).
@@ -129,7 +145,10 @@ fn expand(directive: char, seconds: i64, t: &Civil) -> String {
         'B' => month.to_owned(),
         'u' => (if weekday == 0 { 7 } else { weekday }).to_string(),
         'w' => weekday.to_string(),
-        'j' => format!("{:03}", days_from_civil(t.year, t.month, t.day) - days_from_civil(t.year, 1, 1) + 1),
+        'j' => format!(
+            "{:03}",
+            days_from_civil(t.year, t.month, t.day) - days_from_civil(t.year, 1, 1) + 1
+        ),
         'c' => format!(
             "{} {} {:2} {:02}:{:02}:{:02} {}",
             &DAYS[weekday][..3],
@@ -156,7 +175,13 @@ mod tests {
         for seconds in [0, 86_399, 951_782_400, 1_795_278_524, 4_107_542_399, -1] {
             assert_eq!(Civil::of(seconds).seconds(), seconds);
         }
-        assert_eq!(TimeFormat::new("").show(1_795_278_524), "2026-11-21 16:28:44 +0000");
-        assert_eq!(TimeFormat::new("%a %b %e %j").show(951_782_400), "Tue Feb 29 060");
+        assert_eq!(
+            TimeFormat::new("").show(1_795_278_524),
+            "2026-11-21 16:28:44 +0000"
+        );
+        assert_eq!(
+            TimeFormat::new("%a %b %e %j").show(951_782_400),
+            "Tue Feb 29 060"
+        );
     }
 }

@@ -14,7 +14,11 @@ enum Scale {
     /// number that was rounded up.
     Human { base: u64, mark: bool },
     /// One unit of so many bytes.
-    Fixed { bytes: f64, letter: char, decimals: usize },
+    Fixed {
+        bytes: f64,
+        letter: char,
+        decimals: usize,
+    },
 }
 
 /// Letters of the units from bytes up.
@@ -23,17 +27,30 @@ const LETTERS: &str = "bkmgtpe";
 impl Units {
     /// From the argument of `--units` or `global/units`. `None` if it makes no sense.
     pub fn parse(text: &str, suffix: bool) -> Option<Self> {
-        let digits = text.bytes().take_while(|c| c.is_ascii_digit() || *c == b'.').count();
+        let digits = text
+            .bytes()
+            .take_while(|c| c.is_ascii_digit() || *c == b'.')
+            .count();
         let (number, unit) = text.split_at(digits);
-        let factor: f64 = if number.is_empty() { 1.0 } else { number.parse().ok()? };
+        let factor: f64 = if number.is_empty() {
+            1.0
+        } else {
+            number.parse().ok()?
+        };
         let mut unit = unit.chars();
         let letter = unit.next()?;
         if unit.next().is_some() || factor <= 0.0 || !factor.is_finite() {
             return None;
         }
         let scale = match letter {
-            'h' | 'r' => Scale::Human { base: 1024, mark: letter == 'r' },
-            'H' | 'R' => Scale::Human { base: 1000, mark: letter == 'R' },
+            'h' | 'r' => Scale::Human {
+                base: 1024,
+                mark: letter == 'r',
+            },
+            'H' | 'R' => Scale::Human {
+                base: 1000,
+                mark: letter == 'R',
+            },
             _ => Self::fixed(letter, factor)?,
         };
         Some(Self { scale, suffix })
@@ -45,7 +62,11 @@ impl Units {
             's' => 512.0,
             _ => {
                 let power = i32::try_from(LETTERS.find(lower)?).ok()?;
-                let base: f64 = if letter.is_ascii_uppercase() && lower != 'b' { 1000.0 } else { 1024.0 };
+                let base: f64 = if letter.is_ascii_uppercase() && lower != 'b' {
+                    1000.0
+                } else {
+                    1024.0
+                };
                 base.powi(power)
             }
         };
@@ -65,21 +86,39 @@ impl Units {
 
     /// A size given in 512-byte sectors.
     pub fn show(&self, sectors: u64) -> String {
-        let suffix = |letter: char| if self.suffix { letter.to_string() } else { String::new() };
+        let suffix = |letter: char| {
+            if self.suffix {
+                letter.to_string()
+            } else {
+                String::new()
+            }
+        };
         match self.scale {
             Scale::Human { .. } if sectors == 0 => format!("0{}", suffix(' ')),
             Scale::Fixed { letter, .. } if sectors == 0 => format!("0{}", suffix(letter)),
-            Scale::Fixed { bytes, letter, decimals: 0 } if bytes == 1.0 => {
+            Scale::Fixed {
+                bytes,
+                letter,
+                decimals: 0,
+            } if bytes == 1.0 => {
                 format!("{}{}", u128::from(sectors) * 512, suffix(letter))
             }
-            Scale::Fixed { bytes, letter, decimals } => {
+            Scale::Fixed {
+                bytes,
+                letter,
+                decimals,
+            } => {
                 let value = in_bytes(sectors) / bytes;
                 format!("{value:.decimals$}{}", suffix(letter))
             }
             Scale::Human { base, mark } => {
                 let (value, power) = human(sectors, base);
                 let letter = LETTERS.chars().nth(power).unwrap_or('e');
-                let letter = if base == 1000 { letter.to_ascii_uppercase() } else { letter };
+                let letter = if base == 1000 {
+                    letter.to_ascii_uppercase()
+                } else {
+                    letter
+                };
                 let decimals = if power == 0 { 0 } else { 2 };
                 let number = format!("{value:.decimals$}");
                 let up = mark && number.parse::<f64>().is_ok_and(|shown| shown > value);
@@ -137,7 +176,11 @@ mod tests {
             ("s", 0, "0S"),
             ("4m", 0, "0U"),
         ] {
-            assert_eq!(Units::parse(units, true).unwrap().show(sectors), shown, "{units} {sectors}");
+            assert_eq!(
+                Units::parse(units, true).unwrap().show(sectors),
+                shown,
+                "{units} {sectors}"
+            );
         }
         assert_eq!(Units::parse("r", false).unwrap().show(0), "0");
         assert_eq!(Units::parse("m", false).unwrap().show(2048), "1.00");

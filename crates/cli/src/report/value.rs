@@ -69,7 +69,10 @@ impl<'a> Value<'a> {
     }
     /// A list shown in its own order.
     pub fn list(items: Vec<Cow<'a, str>>) -> Self {
-        Self::List(List { items, spaced: false })
+        Self::List(List {
+            items,
+            spaced: false,
+        })
     }
     /// A list shown in the order of its bytes.
     pub fn sorted(mut items: Vec<Cow<'a, str>>) -> Self {

@@ -102,7 +102,13 @@ impl<'a> VgView<'a> {
     /// The LV of a name.
     pub fn find(&self, name: &str) -> Option<LvKey> {
         self.names
-            .get_or_init(|| self.vg().lvs.iter().map(|(k, lv)| (lv.name.as_str(), k)).collect())
+            .get_or_init(|| {
+                self.vg()
+                    .lvs
+                    .iter()
+                    .map(|(k, lv)| (lv.name.as_str(), k))
+                    .collect()
+            })
             .get(name)
             .copied()
     }
@@ -119,7 +125,12 @@ impl<'a> VgView<'a> {
             .into_iter()
             .map(|(start, len)| (start, len, None))
             .collect();
-        out.extend(self.usage().on(pv).iter().map(|u| (u.start, u.len, Some(*u))));
+        out.extend(
+            self.usage()
+                .on(pv)
+                .iter()
+                .map(|u| (u.start, u.len, Some(*u))),
+        );
         out.sort_by_key(|r| r.0);
         out
     }
@@ -157,10 +168,16 @@ impl<'a> VgView<'a> {
         };
         match &segment.kind {
             SegmentKind::Striped { stripes, .. } => {
-                stripes.iter().filter_map(sub).for_each(|lv| note(lv, Use::Stripe));
+                stripes
+                    .iter()
+                    .filter_map(sub)
+                    .for_each(|lv| note(lv, Use::Stripe));
             }
             SegmentKind::Mirror(m) => {
-                m.legs.iter().filter_map(sub).for_each(|lv| note(lv, Use::MirrorLeg));
+                m.legs
+                    .iter()
+                    .filter_map(sub)
+                    .for_each(|lv| note(lv, Use::MirrorLeg));
                 if let Some(log) = m.log {
                     note(log, Use::MirrorLog);
                 }
@@ -253,10 +270,14 @@ impl<'a> VgView<'a> {
         let mut partial = vec![false; self.vg().lvs.slot_count()];
         let mut queue: Vec<LvKey> = Vec::new();
         for (key, lv) in self.vg().lvs.iter() {
-            let touches = lv.segments.iter().flat_map(Segment::areas).any(|(area, _)| match area {
-                Area::Pv { pv, .. } => self.read.pv(pv).missing,
-                Area::Lv { .. } => false,
-            });
+            let touches = lv
+                .segments
+                .iter()
+                .flat_map(Segment::areas)
+                .any(|(area, _)| match area {
+                    Area::Pv { pv, .. } => self.read.pv(pv).missing,
+                    Area::Lv { .. } => false,
+                });
             if touches {
                 partial[key.slot() as usize] = true;
                 queue.push(key);
@@ -297,9 +318,15 @@ fn foreign_uses(f: &Foreign) -> &'static [(&'static str, Use)] {
             ("origin", Use::ThinOrigin),
             ("external_origin", Use::ExternalOrigin),
         ],
-        "cache-pool" => &[("data", Use::CachePoolData), ("metadata", Use::CachePoolMeta)],
+        "cache-pool" => &[
+            ("data", Use::CachePoolData),
+            ("metadata", Use::CachePoolMeta),
+        ],
         "cache" => &[("cache_pool", Use::CachePool), ("origin", Use::CacheOrigin)],
-        "writecache" => &[("writecache", Use::CachePool), ("origin", Use::WriteCacheOrigin)],
+        "writecache" => &[
+            ("writecache", Use::CachePool),
+            ("origin", Use::WriteCacheOrigin),
+        ],
         "vdo-pool" => &[("data", Use::VdoPoolData)],
         "vdo" => &[("vdo_pool", Use::Pool)],
         _ => &[],

@@ -99,12 +99,19 @@ fn full_name<'a>(r: &Row<'a>) -> Value<'a> {
 /// Thin pools have no node of their own.
 fn path<'a>(r: &Row<'a>) -> Value<'a> {
     let (Some(vg), Some((view, key))) = (r.vg(), r.view()) else {
-        return Value::text(r.vg().map_or(String::new(), |v| format!("{}/{}/", r.world.dev_dir, v.name)));
+        return Value::text(r.vg().map_or(String::new(), |v| {
+            format!("{}/{}/", r.world.dev_dir, v.name)
+        }));
     };
     if !view.is_visible(key) || LvKind::new(view, key).is_thin_pool() {
         return Value::text("");
     }
-    Value::text(format!("{}/{}/{}", r.world.dev_dir, vg.name, view.lv(key).name))
+    Value::text(format!(
+        "{}/{}/{}",
+        r.world.dev_dir,
+        vg.name,
+        view.lv(key).name
+    ))
 }
 
 /// Device-mapper names double every hyphen of the VG's and the LV's name.
@@ -135,7 +142,10 @@ const PARENT_USES: [Use; 9] = [
 
 fn parent<'a>(r: &Row<'a>) -> Value<'a> {
     lv_name(r, |view, key| {
-        view.used_by(key).iter().find(|u| PARENT_USES.contains(&u.how)).map(|u| u.lv)
+        view.used_by(key)
+            .iter()
+            .find(|u| PARENT_USES.contains(&u.how))
+            .map(|u| u.lv)
     })
 }
 
@@ -177,23 +187,27 @@ fn role_words<'a>(r: &Row<'a>) -> Value<'a> {
 }
 
 fn initial_sync<'a>(r: &Row<'a>) -> Value<'a> {
-    let copies = r.kind().is_some_and(|k| k.raid().is_some() || k.is_mirror());
+    let copies = r
+        .kind()
+        .is_some_and(|k| k.raid().is_some() || k.is_mirror());
     let synced = copies && r.lv().is_some_and(|l| !l.status.not_synced);
     Value::flag(synced, "initial image sync")
 }
 
 fn merging<'a>(r: &Row<'a>) -> Value<'a> {
-    let set = r
-        .kind()
-        .is_some_and(|k| k.is_merging_origin() || k.is_merging_cow() || k.is_merging_thin_snapshot());
+    let set = r.kind().is_some_and(|k| {
+        k.is_merging_origin() || k.is_merging_cow() || k.is_merging_thin_snapshot()
+    });
     Value::flag(set, "merging")
 }
 
 fn when_full<'a>(r: &Row<'a>) -> Value<'a> {
     match (r.kind(), r.lv()) {
-        (Some(kind), Some(lv)) if kind.is_thin_pool() => {
-            Value::text(if lv.flags.error_when_full { "error" } else { "queue" })
-        }
+        (Some(kind), Some(lv)) if kind.is_thin_pool() => Value::text(if lv.flags.error_when_full {
+            "error"
+        } else {
+            "queue"
+        }),
         _ => Value::text(""),
     }
 }
@@ -223,7 +237,9 @@ fn origin_size<'a>(r: &Row<'a>) -> Value<'a> {
     let external = foreign(view.lv(key), "thin").and_then(|f| f.fields.str("external_origin"));
     match external.and_then(|name| view.find(name)) {
         Some(origin) => Value::Size(r.sectors(view.lv(origin).extents())),
-        None if LvKind::new(view, key).is_thick_origin() => Value::Size(r.sectors(view.lv(key).extents())),
+        None if LvKind::new(view, key).is_thick_origin() => {
+            Value::Size(r.sectors(view.lv(key).extents()))
+        }
         None => Value::Blank,
     }
 }
@@ -247,7 +263,11 @@ fn ancestors<'a>(r: &Row<'a>) -> Value<'a> {
 /// Classic and thin snapshots have ancestors; cached LVs have not.
 fn lineage(view: &VgView<'_>, key: LvKey) -> Option<LvKey> {
     let kind = LvKind::new(view, key);
-    if kind.is_cow() || kind.is_thin() { view.origin_of(key) } else { None }
+    if kind.is_cow() || kind.is_thin() {
+        view.origin_of(key)
+    } else {
+        None
+    }
 }
 
 fn descendants<'a>(r: &Row<'a>) -> Value<'a> {
@@ -256,7 +276,11 @@ fn descendants<'a>(r: &Row<'a>) -> Value<'a> {
     };
     let mut out: Vec<LvKey> = Vec::new();
     children(view, key, &mut out, key);
-    Value::list(out.into_iter().map(|k| Cow::Borrowed(view.lv(k).name.as_str())).collect())
+    Value::list(
+        out.into_iter()
+            .map(|k| Cow::Borrowed(view.lv(k).name.as_str()))
+            .collect(),
+    )
 }
 
 fn children(view: &VgView<'_>, of: LvKey, out: &mut Vec<LvKey>, root: LvKey) {
@@ -278,7 +302,11 @@ fn raid_number<'a>(
     r: &Row<'a>,
     get: impl Fn(&ulvm_metadata::model::Raid) -> Option<u32>,
 ) -> Value<'a> {
-    let number = r.kind().and_then(|k| k.raid()).and_then(get).filter(|n| *n != 0);
+    let number = r
+        .kind()
+        .and_then(|k| k.raid())
+        .and_then(get)
+        .filter(|n| *n != 0);
     number.map_or(Value::Blank, Value::number)
 }
 

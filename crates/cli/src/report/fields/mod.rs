@@ -76,7 +76,11 @@ impl Group {
         (Self::Lv, "Logical Volume Fields", "lv"),
         (Self::LvInfo, "Logical Volume Device Info Fields", "lv"),
         (Self::LvStatus, "Logical Volume Device Status Fields", "lv"),
-        (Self::LvInfoStatus, "Logical Volume Device Info and Status Combined Fields", "lv"),
+        (
+            Self::LvInfoStatus,
+            "Logical Volume Device Info and Status Combined Fields",
+            "lv",
+        ),
         (Self::Label, "Physical Volume Label Fields", "pv"),
         (Self::Pv, "Physical Volume Fields", "pv"),
         (Self::Vg, "Volume Group Fields", "vg"),
@@ -90,7 +94,10 @@ impl Group {
     }
     /// About LVs?
     pub fn of_lv(self) -> bool {
-        matches!(self, Self::Lv | Self::LvInfo | Self::LvStatus | Self::LvInfoStatus)
+        matches!(
+            self,
+            Self::Lv | Self::LvInfo | Self::LvStatus | Self::LvInfoStatus
+        )
     }
 }
 
@@ -179,9 +186,16 @@ pub fn group_of(name: &str, own: Group) -> Option<Vec<&'static Field>> {
     let bare = name.replace('_', "");
     let prefix = match bare.strip_suffix("all")? {
         "" => own.prefix(),
-        given => Group::ALL.iter().map(|g| g.2).find(|p| !p.is_empty() && *p == given)?,
+        given => Group::ALL
+            .iter()
+            .map(|g| g.2)
+            .find(|p| !p.is_empty() && *p == given)?,
     };
-    Some(all().filter(|f| f.group != Group::Special && f.group.prefix() == prefix).collect())
+    Some(
+        all()
+            .filter(|f| f.group != Group::Special && f.group.prefix() == prefix)
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -203,7 +217,12 @@ mod tests {
         ] {
             assert_eq!(find(name, own).map(|f| f.id), Some(id), "{name}");
         }
-        for (name, own) in [("free", Group::Lv), ("name", Group::Segment), ("start", Group::Lv), ("pe_ranges", Group::Lv)] {
+        for (name, own) in [
+            ("free", Group::Lv),
+            ("name", Group::Segment),
+            ("start", Group::Lv),
+            ("pe_ranges", Group::Lv),
+        ] {
             assert!(find(name, own).is_none(), "{name}");
         }
     }
@@ -216,7 +235,12 @@ mod tests {
             assert!(FIELDS[index].iter().all(|f| f.group == *group));
         }
         assert_eq!(group_of("all", Group::Vg).unwrap().len(), FIELDS[6].len());
-        assert!(group_of("lv_all", Group::Vg).unwrap().iter().any(|f| f.id == "lv_attr"));
+        assert!(
+            group_of("lv_all", Group::Vg)
+                .unwrap()
+                .iter()
+                .any(|f| f.id == "lv_attr")
+        );
         assert!(group_of("foo_all", Group::Vg).is_none());
     }
 }

@@ -91,9 +91,9 @@ fn numbers(r: &Row<'_>) -> (String, String) {
 
 fn ext_version<'a>(r: &Row<'a>) -> Value<'a> {
     match r.pv {
-        Some(pv) if pv.duplicate.is_none() => {
-            pv.found.map_or(Value::Blank, |f| Value::number(f.label.ext_version))
-        }
+        Some(pv) if pv.duplicate.is_none() => pv
+            .found
+            .map_or(Value::Blank, |f| Value::number(f.label.ext_version)),
         _ => Value::Blank,
     }
 }
@@ -129,19 +129,26 @@ fn free<'a>(r: &Row<'a>) -> Value<'a> {
 }
 
 fn used<'a>(r: &Row<'a>) -> Value<'a> {
-    Value::Size(r.member().map_or(0, |(view, key, _)| r.sectors(view.usage().used(key))))
+    Value::Size(
+        r.member()
+            .map_or(0, |(view, key, _)| r.sectors(view.usage().used(key))),
+    )
 }
 
 fn exported(r: &Row<'_>) -> bool {
-    r.member().is_some_and(|(v, _, p)| p.exported || v.vg().status.exported)
+    r.member()
+        .is_some_and(|(v, _, p)| p.exported || v.vg().status.exported)
 }
 
 fn missing(r: &Row<'_>) -> bool {
-    r.member().is_some_and(|(view, key, _)| view.read.pv(key).missing)
+    r.member()
+        .is_some_and(|(view, key, _)| view.read.pv(key).missing)
 }
 
 fn in_use(r: &Row<'_>) -> bool {
-    r.member().is_some() || r.pv.is_some_and(|p| p.duplicate.is_some()) || orphan(r).is_some_and(|l| l.used)
+    r.member().is_some()
+        || r.pv.is_some_and(|p| p.duplicate.is_some())
+        || orphan(r).is_some_and(|l| l.used)
 }
 
 /// `pv_attr`: allocatable or in use or duplicate, exported, missing.
@@ -154,12 +161,17 @@ fn attr(r: &Row<'_>) -> String {
         None => '-',
     };
     let mark = |set: bool, letter: char| if set { letter } else { '-' };
-    [state, mark(exported(r), 'x'), mark(missing(r), 'm')].iter().collect()
+    [state, mark(exported(r), 'x'), mark(missing(r), 'm')]
+        .iter()
+        .collect()
 }
 
 /// Start and size in sectors.
 fn bootloader(r: &Row<'_>) -> (u64, u64) {
-    let label = r.pv.filter(|p| p.duplicate.is_none()).and_then(|p| p.found).map(|f| &f.label);
+    let label =
+        r.pv.filter(|p| p.duplicate.is_none())
+            .and_then(|p| p.found)
+            .map(|f| &f.label);
     match (label.and_then(|l| l.bootloader), r.member()) {
         (Some((start, size)), _) => (start.sectors_floor().0, size.sectors_floor().0),
         (None, Some((_, _, pv))) => pv.bootloader.map_or((0, 0), |b| (b.start.0, b.size.0)),

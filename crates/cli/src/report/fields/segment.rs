@@ -118,7 +118,9 @@ fn data_copies<'a>(r: &Row<'a>) -> Value<'a> {
     };
     match &segment.kind {
         SegmentKind::Raid(raid) if is_raid1(raid) => Value::number(stripes(segment)),
-        SegmentKind::Raid(raid) if raid.level.starts_with("raid10") => Value::number(raid.data_copies.unwrap_or(2)),
+        SegmentKind::Raid(raid) if raid.level.starts_with("raid10") => {
+            Value::number(raid.data_copies.unwrap_or(2))
+        }
         SegmentKind::Raid(raid) => Value::number(1 + parity_of(raid)),
         SegmentKind::Striped { .. } => Value::number(1),
         SegmentKind::Mirror(m) => Value::count(m.legs.len()),
@@ -135,7 +137,10 @@ fn parity<'a>(r: &Row<'a>) -> Value<'a> {
 
 fn stripe_size(segment: &Segment) -> u64 {
     match &segment.kind {
-        SegmentKind::Striped { stripe_size, stripes } if stripes.len() > 1 => stripe_size.0,
+        SegmentKind::Striped {
+            stripe_size,
+            stripes,
+        } if stripes.len() > 1 => stripe_size.0,
         SegmentKind::Raid(raid) => raid.stripe_size.0,
         _ => 0,
     }
@@ -159,7 +164,9 @@ fn chunk_size(r: &Row<'_>) -> u64 {
     let own = kept(r).and_then(|f| f.fields.int("chunk_size"));
     let pool = || {
         let pool = view.pool_of(key)?;
-        foreign(view.lv(pool), "cache-pool")?.fields.int("chunk_size")
+        foreign(view.lv(pool), "cache-pool")?
+            .fields
+            .int("chunk_size")
     };
     let chunk = match r.kind() {
         Some(kind) if kind.is_cache() => own.or_else(pool),
@@ -189,9 +196,12 @@ fn thin_pool<'a>(r: &Row<'a>) -> Option<&'a Foreign> {
 
 fn thin_count<'a>(r: &Row<'a>) -> Value<'a> {
     match (r.view(), kept(r)) {
-        (Some((view, key)), Some(f)) if base_type(&f.type_word) == "thin-pool" => {
-            Value::count(view.used_by(key).iter().filter(|u| u.how == Use::Pool).count())
-        }
+        (Some((view, key)), Some(f)) if base_type(&f.type_word) == "thin-pool" => Value::count(
+            view.used_by(key)
+                .iter()
+                .filter(|u| u.how == Use::Pool)
+                .count(),
+        ),
         _ => Value::Blank,
     }
 }
@@ -221,7 +231,9 @@ fn pool_number<'a>(r: &Row<'a>, field: &str) -> Value<'a> {
 fn cache_settings_of<'a>(r: &Row<'a>) -> Option<&'a Foreign> {
     let own = kept(r)?;
     match base_type(&own.type_word) {
-        "cache" if own.fields.str("cache_mode").is_some() || own.fields.str("policy").is_some() => Some(own),
+        "cache" if own.fields.str("cache_mode").is_some() || own.fields.str("policy").is_some() => {
+            Some(own)
+        }
         "cache" => {
             let (view, key) = r.view()?;
             foreign(view.lv(view.pool_of(key)?), "cache-pool")
@@ -233,7 +245,9 @@ fn cache_settings_of<'a>(r: &Row<'a>) -> Option<&'a Foreign> {
 
 fn cache_format<'a>(r: &Row<'a>) -> Value<'a> {
     let format = cache_settings_of(r).map(|f| f.fields.int("metadata_format").unwrap_or(0));
-    format.filter(|n| *n != 0).map_or(Value::Blank, Value::Number)
+    format
+        .filter(|n| *n != 0)
+        .map_or(Value::Blank, Value::Number)
 }
 
 fn cache_settings<'a>(r: &Row<'a>) -> Value<'a> {
@@ -270,7 +284,15 @@ fn areas(r: &Row<'_>) -> Vec<(Area, Extents)> {
         _ => return segment.areas(),
     };
     let part = r.vg.and_then(|v| v.find(f.fields.str(field)?));
-    part.map_or(Vec::new(), |lv| vec![(Area::Lv { lv, extent: Extents::ZERO }, segment.len)])
+    part.map_or(Vec::new(), |lv| {
+        vec![(
+            Area::Lv {
+                lv,
+                extent: Extents::ZERO,
+            },
+            segment.len,
+        )]
+    })
 }
 
 /// Name of what an area lies on.
@@ -301,7 +323,10 @@ fn ranges<'a>(r: &Row<'a>, logical: bool) -> Value<'a> {
         .into_iter()
         .map(|(area, len)| range(&area_name(r, area, logical), first_extent(area), len).into())
         .collect();
-    Value::List(List { items, spaced: !logical })
+    Value::List(List {
+        items,
+        spaced: !logical,
+    })
 }
 
 fn devices<'a>(r: &Row<'a>) -> Value<'a> {
@@ -352,7 +377,9 @@ fn vdo<'a>(r: &Row<'a>) -> Option<&'a Section> {
 }
 
 fn vdo_number<'a>(r: &Row<'a>, field: &str) -> Value<'a> {
-    vdo(r).and_then(|s| s.int(field)).map_or(Value::Blank, Value::Number)
+    vdo(r)
+        .and_then(|s| s.int(field))
+        .map_or(Value::Blank, Value::Number)
 }
 
 fn vdo_flag<'a>(r: &Row<'a>, field: &str, word: &'static str) -> Value<'a> {
@@ -363,6 +390,8 @@ fn vdo_flag<'a>(r: &Row<'a>, field: &str, word: &'static str) -> Value<'a> {
 }
 
 fn vdo_mebibytes<'a>(r: &Row<'a>, field: &str) -> Value<'a> {
-    let size = vdo(r).and_then(|s| s.int(field)).and_then(|n| u64::try_from(n).ok());
+    let size = vdo(r)
+        .and_then(|s| s.int(field))
+        .and_then(|n| u64::try_from(n).ok());
     size.map_or(Value::Blank, |n| Value::Size(n.saturating_mul(2048)))
 }

@@ -53,7 +53,8 @@ fn name<'a>(r: &Row<'a>) -> Value<'a> {
     if let Some(vg) = r.vg() {
         return Value::text(vg.name.as_str());
     }
-    let lost = r.pv.is_some_and(|p| p.duplicate.is_none() && p.found.is_some_and(|f| f.label.used));
+    let lost =
+        r.pv.is_some_and(|p| p.duplicate.is_none() && p.found.is_some_and(|f| f.label.used));
     match r.pv.and_then(|p| p.duplicate) {
         Some(of) => Value::text(of),
         None if lost => Value::text("[unknown]"),
@@ -73,7 +74,11 @@ fn attr(r: &Row<'_>) -> String {
         mark(vg.status.exported, 'x'),
         mark(r.vg.is_some_and(|v| v.read.partial()), 'p'),
         vg.alloc.letter(),
-        if vg.status.clustered { 'c' } else { mark(is_shared(vg), 's') },
+        if vg.status.clustered {
+            'c'
+        } else {
+            mark(is_shared(vg), 's')
+        },
     ]
     .iter()
     .collect()
@@ -88,7 +93,12 @@ fn total(view: &VgView<'_>) -> u64 {
 }
 
 fn free(view: &VgView<'_>) -> u64 {
-    let used: u64 = view.vg().pvs.keys().map(|k| view.usage().used(k).get()).sum();
+    let used: u64 = view
+        .vg()
+        .pvs
+        .keys()
+        .map(|k| view.usage().used(k).get())
+        .sum();
     total(view).saturating_sub(used)
 }
 
@@ -101,7 +111,11 @@ fn count<'a>(r: &Row<'a>, of: fn(&VgView<'_>) -> u64) -> Value<'a> {
 }
 
 fn snapshots(view: &VgView<'_>) -> usize {
-    view.vg().lvs.keys().filter(|k| view.snapshot(*k).is_some()).count()
+    view.vg()
+        .lvs
+        .keys()
+        .filter(|k| view.snapshot(*k).is_some())
+        .count()
 }
 
 fn mdas<'a>(r: &Row<'a>) -> impl Iterator<Item = &'a MdaCopy> {

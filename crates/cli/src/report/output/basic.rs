@@ -9,7 +9,11 @@ pub fn write(table: &Table<'_>, layout: &Layout, style: &Style, put: &mut dyn Fn
         return;
     }
     let cells: Vec<Vec<String>> = (0..table.rows.len())
-        .map(|r| (0..table.columns.len()).map(|c| cell(table, r, c, layout, style)).collect())
+        .map(|r| {
+            (0..table.columns.len())
+                .map(|c| cell(table, r, c, layout, style))
+                .collect()
+        })
         .collect();
     if layout.rows_as_columns {
         transposed(table, &cells, layout, put);
@@ -25,7 +29,10 @@ fn cell(table: &Table<'_>, row: usize, column: usize, layout: &Layout, style: &S
         return text.into_owned();
     }
     let quote = if layout.quoted { "'" } else { "" };
-    format!("LVM2_{}={quote}{text}{quote}", table.columns[column].id.to_ascii_uppercase())
+    format!(
+        "LVM2_{}={quote}{text}{quote}",
+        table.columns[column].id.to_ascii_uppercase()
+    )
 }
 
 fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dyn FnMut(&str)) {
@@ -47,7 +54,11 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
             if c > 0 {
                 line.push_str(&layout.separator);
             }
-            let room = if aligned { widths[c].saturating_sub(width(text)) } else { 0 };
+            let room = if aligned {
+                widths[c].saturating_sub(width(text))
+            } else {
+                0
+            };
             if right {
                 line.extend(std::iter::repeat_n(' ', room));
             }
@@ -63,14 +74,27 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
         emit(&mut table.columns.iter().map(|f| (f.heading, false)));
     }
     for row in cells {
-        emit(&mut row.iter().zip(&table.columns).map(|(text, f)| (text.as_str(), f.kind.right())));
+        emit(
+            &mut row
+                .iter()
+                .zip(&table.columns)
+                .map(|(text, f)| (text.as_str(), f.kind.right())),
+        );
     }
 }
 
-fn transposed(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dyn FnMut(&str)) {
+fn transposed(
+    table: &Table<'_>,
+    cells: &[Vec<String>],
+    layout: &Layout,
+    put: &mut dyn FnMut(&str),
+) {
     for (c, field) in table.columns.iter().enumerate() {
         let heading = layout.headings.then_some(field.heading);
-        let texts: Vec<&str> = heading.into_iter().chain(cells.iter().map(|r| r[c].as_str())).collect();
+        let texts: Vec<&str> = heading
+            .into_iter()
+            .chain(cells.iter().map(|r| r[c].as_str()))
+            .collect();
         put(&format!("  {}\n", texts.join(&layout.separator)));
     }
 }

@@ -79,7 +79,9 @@ impl ListOperand {
             return field.items.is_empty();
         }
         match (self.strict, self.any) {
-            (true, false) => self.items.iter().all(in_field) && field.items.iter().all(|f| in_operand(f)),
+            (true, false) => {
+                self.items.iter().all(in_field) && field.items.iter().all(|f| in_operand(f))
+            }
             (true, true) => !field.items.is_empty() && field.items.iter().all(|f| in_operand(f)),
             (false, false) => self.items.iter().all(in_field),
             (false, true) => self.items.iter().any(in_field),

@@ -25,7 +25,8 @@ const OPERATORS: [(&str, Op); 12] = [
 /// Quotes around a text.
 const QUOTES: [(char, char); 2] = [('"', '"'), ('\'', '\'')];
 /// Quotes around a regular expression.
-const REGEX_QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('(', ')'), ('{', '}'), ('[', ']')];
+const REGEX_QUOTES: [(char, char); 5] =
+    [('"', '"'), ('\'', '\''), ('(', ')'), ('{', '}'), ('[', ']')];
 
 /// Parses a selection. `None` for an empty one, which selects everything.
 pub fn parse(text: &str, setting: Setting) -> Result<Option<Expr>, Lines> {
@@ -55,7 +56,11 @@ fn any(scan: &mut Scan<'_>, setting: Setting, depth: u32) -> Result<Expr, Lines>
     while scan.take_any(&["||", "#"]).is_some() {
         list.push(all(scan, setting, depth)?);
     }
-    Ok(if list.len() > 1 { Expr::Any(list) } else { list.swap_remove(0) })
+    Ok(if list.len() > 1 {
+        Expr::Any(list)
+    } else {
+        list.swap_remove(0)
+    })
 }
 
 fn all(scan: &mut Scan<'_>, setting: Setting, depth: u32) -> Result<Expr, Lines> {
@@ -63,7 +68,11 @@ fn all(scan: &mut Scan<'_>, setting: Setting, depth: u32) -> Result<Expr, Lines>
     while scan.take_any(&["&&", ","]).is_some() {
         list.push(one(scan, setting, depth)?);
     }
-    Ok(if list.len() > 1 { Expr::All(list) } else { list.swap_remove(0) })
+    Ok(if list.len() > 1 {
+        Expr::All(list)
+    } else {
+        list.swap_remove(0)
+    })
 }
 
 fn one(scan: &mut Scan<'_>, setting: Setting, depth: u32) -> Result<Expr, Lines> {
@@ -73,16 +82,26 @@ fn one(scan: &mut Scan<'_>, setting: Setting, depth: u32) -> Result<Expr, Lines>
     let not = scan.take("!");
     if !scan.take("(") {
         return if not {
-            Err(vec![format!("Syntax error: left parenthesis expected at '{}'", scan.rest())])
+            Err(vec![format!(
+                "Syntax error: left parenthesis expected at '{}'",
+                scan.rest()
+            )])
         } else {
             compare(scan, setting)
         };
     }
     let inner = any(scan, setting, depth + 1)?;
     if !scan.take(")") {
-        return Err(vec![format!("Syntax error: right parenthesis expected at '{}'", scan.rest())]);
+        return Err(vec![format!(
+            "Syntax error: right parenthesis expected at '{}'",
+            scan.rest()
+        )]);
     }
-    Ok(if not { Expr::Not(Box::new(inner)) } else { inner })
+    Ok(if not {
+        Expr::Not(Box::new(inner))
+    } else {
+        inner
+    })
 }
 
 fn compare(scan: &mut Scan<'_>, setting: Setting) -> Result<Expr, Lines> {
@@ -108,7 +127,10 @@ fn compare(scan: &mut Scan<'_>, setting: Setting) -> Result<Expr, Lines> {
             Kind::Time => "time",
             Kind::Number | Kind::Size | Kind::Percent => "numeric",
         };
-        let failed = format!("Failed to parse {kind} value for selection field {}.", field.id);
+        let failed = format!(
+            "Failed to parse {kind} value for selection field {}.",
+            field.id
+        );
         let mut lines: Lines = what.into_iter().collect();
         lines.extend(at(failed, start));
         lines
@@ -140,7 +162,9 @@ fn operand(scan: &mut Scan<'_>, field: &Field, op: Op, setting: Setting) -> Resu
             Some(text) => text,
             None => scan.word(""),
         };
-        return Regex::new(text).map(Operand::Regex).map_err(|e| Some(e.to_string()));
+        return Regex::new(text)
+            .map(Operand::Regex)
+            .map_err(|e| Some(e.to_string()));
     }
     if let Some(found) = named(scan, field)? {
         return Ok(found);
@@ -150,7 +174,10 @@ fn operand(scan: &mut Scan<'_>, field: &Field, op: Op, setting: Setting) -> Resu
         Kind::List => list(scan).map(Operand::List),
         Kind::Number => {
             let digits = number(scan)?;
-            digits.parse::<f64>().map(|n| Operand::Number(n as i64)).map_err(|_| None)
+            digits
+                .parse::<f64>()
+                .map(|n| Operand::Number(n as i64))
+                .map_err(|_| None)
         }
         Kind::Size => size(scan),
         Kind::Percent => {
@@ -185,7 +212,9 @@ fn named(scan: &mut Scan<'_>, field: &Field) -> Result<Option<Operand>, Why> {
         Some(Reserved::Number(n)) => Operand::Number(n),
         Some(Reserved::NamedSize(sectors)) => Operand::Size(sectors as f64 * 512.0),
         Some(Reserved::Text(t)) => Operand::Text(t.to_owned()),
-        None if field.kind == Kind::Number && reserved::UNDEFINED.contains(&word) => Operand::Undefined,
+        None if field.kind == Kind::Number && reserved::UNDEFINED.contains(&word) => {
+            Operand::Undefined
+        }
         None => return Ok(None),
     };
     *scan = ahead;
@@ -195,21 +224,38 @@ fn named(scan: &mut Scan<'_>, field: &Field) -> Result<Option<Operand>, Why> {
 /// Digits, with at most one decimal point, optionally quoted by nobody.
 fn number<'t>(scan: &mut Scan<'t>) -> Result<&'t str, Why> {
     let digits = scan.while_char(|c| c.is_ascii_digit() || c == '.');
-    if digits.bytes().any(|c| c.is_ascii_digit()) { Ok(digits) } else { Err(None) }
+    if digits.bytes().any(|c| c.is_ascii_digit()) {
+        Ok(digits)
+    } else {
+        Err(None)
+    }
 }
 
 /// Lower-case units are powers of 1024, upper-case ones of 1000; mebibytes if there is none.
 fn size(scan: &mut Scan<'_>) -> Result<Operand, Why> {
     let n: f64 = number(scan)?.parse().map_err(|_| None)?;
-    let unit = scan.rest().chars().next().filter(|c| "bBsSkKmMgGtTpPeE".contains(*c));
+    let unit = scan
+        .rest()
+        .chars()
+        .next()
+        .filter(|c| "bBsSkKmMgGtTpPeE".contains(*c));
     if let Some(unit) = unit {
         scan.take(unit.encode_utf8(&mut [0; 4]));
     }
     let unit = unit.unwrap_or('m');
-    let base: f64 = if unit.is_ascii_uppercase() { 1000.0 } else { 1024.0 };
+    let base: f64 = if unit.is_ascii_uppercase() {
+        1000.0
+    } else {
+        1024.0
+    };
     let bytes = match unit.to_ascii_lowercase() {
         's' => 512.0,
-        letter => base.powi("bkmgtpe".find(letter).and_then(|p| i32::try_from(p).ok()).unwrap_or(0)),
+        letter => base.powi(
+            "bkmgtpe"
+                .find(letter)
+                .and_then(|p| i32::try_from(p).ok())
+                .unwrap_or(0),
+        ),
     };
     Ok(Operand::Size(n * bytes))
 }
@@ -218,11 +264,23 @@ fn list(scan: &mut Scan<'_>) -> Result<ListOperand, Why> {
     let strict = scan.take("[");
     if !strict && !scan.take("{") {
         let item = text(scan, "")?.to_owned();
-        let items = if item.is_empty() { Vec::new() } else { vec![item] };
-        return Ok(ListOperand { items, strict: false, any: false });
+        let items = if item.is_empty() {
+            Vec::new()
+        } else {
+            vec![item]
+        };
+        return Ok(ListOperand {
+            items,
+            strict: false,
+            any: false,
+        });
     }
     let close = if strict { "]" } else { "}" };
-    let mut out = ListOperand { items: Vec::new(), strict, any: false };
+    let mut out = ListOperand {
+        items: Vec::new(),
+        strict,
+        any: false,
+    };
     let mut joined: Option<bool> = None;
     loop {
         if scan.take(close) {
@@ -241,7 +299,9 @@ fn list(scan: &mut Scan<'_>) -> Result<ListOperand, Why> {
             None => return Err(Some("Invalid operator in selection list.".to_owned())),
         };
         if joined.is_some_and(|j| j != any) {
-            return Err(Some("Only one type of logical operator allowed in selection list at a time.".to_owned()));
+            return Err(Some(
+                "Only one type of logical operator allowed in selection list at a time.".to_owned(),
+            ));
         }
         joined = Some(any);
     }

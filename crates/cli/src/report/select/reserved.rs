@@ -29,14 +29,29 @@ const FLAGS: &[(&str, &[&str])] = &[
     ("lv_converting", &["converting"]),
     ("lv_allocation_locked", &["allocation locked", "locked"]),
     ("lv_fixed_minor", &["fixed minor", "fixed"]),
-    ("lv_active_locally", &["active locally", "active", "locally"]),
-    ("lv_active_remotely", &["active remotely", "active", "remotely"]),
-    ("lv_active_exclusively", &["active exclusively", "active", "exclusively"]),
+    (
+        "lv_active_locally",
+        &["active locally", "active", "locally"],
+    ),
+    (
+        "lv_active_remotely",
+        &["active remotely", "active", "remotely"],
+    ),
+    (
+        "lv_active_exclusively",
+        &["active exclusively", "active", "exclusively"],
+    ),
     ("lv_merge_failed", &["merge failed", "failed"]),
     ("lv_snapshot_invalid", &["snapshot invalid", "invalid"]),
     ("lv_suspended", &["suspended"]),
-    ("lv_live_table", &["live table present", "live table", "live"]),
-    ("lv_inactive_table", &["inactive table present", "inactive table", "inactive"]),
+    (
+        "lv_live_table",
+        &["live table present", "live table", "live"],
+    ),
+    (
+        "lv_inactive_table",
+        &["inactive table present", "inactive table", "inactive"],
+    ),
     ("lv_device_open", &["open"]),
     ("lv_skip_activation", &["skip activation", "skip"]),
     ("lv_check_needed", &["check needed", "needed"]),
@@ -46,15 +61,51 @@ const FLAGS: &[(&str, &[&str])] = &[
 
 /// Words of other values.
 const OTHERS: &[(&str, Reserved, &[&str])] = &[
-    ("vg_permissions", Reserved::Text("writeable"), &["writeable", "rw", "read-write"]),
-    ("vg_permissions", Reserved::Text("read-only"), &["read-only", "r", "ro"]),
-    ("lv_permissions", Reserved::Text("writeable"), &["writeable", "rw", "read-write"]),
-    ("lv_permissions", Reserved::Text("read-only"), &["read-only", "r", "ro"]),
-    ("lv_permissions", Reserved::Text("read-only-override"), &["read-only-override", "ro-override", "r-override", "R"]),
-    ("lv_read_ahead", Reserved::NamedSize(u32::MAX as u64), &["auto"]),
-    ("vg_mda_copies", Reserved::Number(crate::report::value::UNMANAGED), &["unmanaged"]),
-    ("lv_when_full", Reserved::Text("error"), &["error", "error when full", "error if no space"]),
-    ("lv_when_full", Reserved::Text("queue"), &["queue", "queue when full", "queue if no space"]),
+    (
+        "vg_permissions",
+        Reserved::Text("writeable"),
+        &["writeable", "rw", "read-write"],
+    ),
+    (
+        "vg_permissions",
+        Reserved::Text("read-only"),
+        &["read-only", "r", "ro"],
+    ),
+    (
+        "lv_permissions",
+        Reserved::Text("writeable"),
+        &["writeable", "rw", "read-write"],
+    ),
+    (
+        "lv_permissions",
+        Reserved::Text("read-only"),
+        &["read-only", "r", "ro"],
+    ),
+    (
+        "lv_permissions",
+        Reserved::Text("read-only-override"),
+        &["read-only-override", "ro-override", "r-override", "R"],
+    ),
+    (
+        "lv_read_ahead",
+        Reserved::NamedSize(u32::MAX as u64),
+        &["auto"],
+    ),
+    (
+        "vg_mda_copies",
+        Reserved::Number(crate::report::value::UNMANAGED),
+        &["unmanaged"],
+    ),
+    (
+        "lv_when_full",
+        Reserved::Text("error"),
+        &["error", "error when full", "error if no space"],
+    ),
+    (
+        "lv_when_full",
+        Reserved::Text("queue"),
+        &["queue", "queue when full", "queue if no space"],
+    ),
     ("lv_when_full", Reserved::Text(""), &["undefined"]),
     ("cache_policy", Reserved::Text(""), &["undefined"]),
     ("seg_monitor", Reserved::Text(""), &["undefined"]),
@@ -70,7 +121,10 @@ pub fn find(field: &str, word: &str) -> Option<Reserved> {
             _ => {}
         }
     }
-    OTHERS.iter().find(|o| o.0 == field && o.2.contains(&word)).map(|o| o.1)
+    OTHERS
+        .iter()
+        .find(|o| o.0 == field && o.2.contains(&word))
+        .map(|o| o.1)
 }
 
 /// Words for "undefined" in number fields.
@@ -84,6 +138,8 @@ pub fn describe() -> Vec<(String, &'static str)> {
             ("no".to_owned(), *field),
         ]
     });
-    let others = OTHERS.iter().map(|(field, _, words)| (words.join(", "), *field));
+    let others = OTHERS
+        .iter()
+        .map(|(field, _, words)| (words.join(", "), *field));
     flags.chain(others).collect()
 }

@@ -57,7 +57,10 @@ impl<'t> Scan<'t> {
         let ends = |at: usize, c: char| {
             c.is_whitespace() || more.contains(c) || ENDS.iter().any(|e| rest[at..].starts_with(e))
         };
-        let end = rest.char_indices().find(|(i, c)| ends(*i, *c)).map_or(rest.len(), |x| x.0);
+        let end = rest
+            .char_indices()
+            .find(|(i, c)| ends(*i, *c))
+            .map_or(rest.len(), |x| x.0);
         self.rest = &rest[end..];
         &rest[..end]
     }

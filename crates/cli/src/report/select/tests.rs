@@ -4,8 +4,13 @@ use super::{Setting, parse};
 use crate::report::fields::Group;
 
 fn first_error(text: &str) -> Option<String> {
-    let setting = Setting { own: Group::Lv, now: 1_795_458_600 };
-    parse(text, setting).err().and_then(|lines| lines.into_iter().next())
+    let setting = Setting {
+        own: Group::Lv,
+        now: 1_795_458_600,
+    };
+    parse(text, setting)
+        .err()
+        .and_then(|lines| lines.into_iter().next())
 }
 
 #[test]
@@ -48,8 +53,14 @@ fn good_selections_are_accepted() {
 #[test]
 fn bad_selections_are_refused_with_lvm2s_words() {
     for (text, error) in [
-        ("!lv_name=l", "Syntax error: left parenthesis expected at 'lv_name=l'"),
-        ("(lv_name=l", "Syntax error: right parenthesis expected at ''"),
+        (
+            "!lv_name=l",
+            "Syntax error: left parenthesis expected at 'lv_name=l'",
+        ),
+        (
+            "(lv_name=l",
+            "Syntax error: right parenthesis expected at ''",
+        ),
         ("lv_name=l m2", "Expecting logical operator"),
         ("lv_name=l)", "Expecting logical operator"),
         ("lv_name=l &&", "Expecting field name"),
@@ -57,17 +68,41 @@ fn bad_selections_are_refused_with_lvm2s_words() {
         ("foo=1", "Unrecognised selection field: foo"),
         ("lv_all=1", "Unrecognised selection field: lv_all"),
         ("lv_name~l", "Unrecognised comparison operator: ~l"),
-        ("lv_name>3", "Operator can be used only with number, size, time or percent fields: lv_name>3"),
-        ("lv_size=~4", "dm_report: incompatible comparison type for selection field lv_size"),
-        ("lv_size=abc", "Failed to parse numeric value for selection field lv_size."),
-        ("lv_size=-4", "Failed to parse numeric value for selection field lv_size."),
+        (
+            "lv_name>3",
+            "Operator can be used only with number, size, time or percent fields: lv_name>3",
+        ),
+        (
+            "lv_size=~4",
+            "dm_report: incompatible comparison type for selection field lv_size",
+        ),
+        (
+            "lv_size=abc",
+            "Failed to parse numeric value for selection field lv_size.",
+        ),
+        (
+            "lv_size=-4",
+            "Failed to parse numeric value for selection field lv_size.",
+        ),
         ("lv_size=4x", "Expecting logical operator"),
-        ("seg_count=x", "Failed to parse numeric value for selection field seg_count."),
-        ("data_percent=undefined", "Failed to parse numeric value for selection field data_percent."),
-        ("lv_skip_activation=skipped", "Failed to parse numeric value for selection field lv_skip_activation."),
+        (
+            "seg_count=x",
+            "Failed to parse numeric value for selection field seg_count.",
+        ),
+        (
+            "data_percent=undefined",
+            "Failed to parse numeric value for selection field data_percent.",
+        ),
+        (
+            "lv_skip_activation=skipped",
+            "Failed to parse numeric value for selection field lv_skip_activation.",
+        ),
         ("lv_name=\"l", "Missing end quote."),
         ("lv_tags={a b}", "Invalid operator in selection list."),
-        ("lv_tags={a,b||c}", "Only one type of logical operator allowed in selection list at a time."),
+        (
+            "lv_tags={a,b||c}",
+            "Only one type of logical operator allowed in selection list at a time.",
+        ),
         ("lv_time_removed=0", "Incorrect date format."),
     ] {
         assert_eq!(first_error(text).as_deref(), Some(error), "{text}");

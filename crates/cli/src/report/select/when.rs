@@ -12,7 +12,9 @@ pub fn parse(text: &str, now: i64) -> Result<(i64, i64), String> {
         return Ok((at, at));
     }
     match text.chars().next() {
-        Some(c) if c.is_ascii_digit() && !text.contains(|c: char| c.is_ascii_alphabetic()) => standard(text),
+        Some(c) if c.is_ascii_digit() && !text.contains(|c: char| c.is_ascii_alphabetic()) => {
+            standard(text)
+        }
         Some(_) => free(text, now),
         None => Err(wrong_format()),
     }
@@ -69,7 +71,11 @@ fn standard(text: &str) -> Result<(i64, i64), String> {
     let length = match (month, day, hour, minute, second) {
         (None, ..) => (days_from_civil(year + 1, 1, 1) - days_from_civil(year, 1, 1)) * DAY,
         (Some(m), None, ..) => {
-            let (y, m) = if m == 12 { (year + 1, 1) } else { (year, m + 1) };
+            let (y, m) = if m == 12 {
+                (year + 1, 1)
+            } else {
+                (year, m + 1)
+            };
             days_from_civil(y, small(Some(m), 1), 1) * DAY - from
         }
         (_, Some(_), None, ..) => DAY,
@@ -90,7 +96,9 @@ fn offset(text: &str) -> Result<i64, String> {
         _ => return Err(wrong_format()),
     };
     match (hours.parse::<i64>(), minutes.parse::<i64>()) {
-        (Ok(h), Ok(m)) if h < 24 && m < 60 => Ok((h * 3600 + m * 60) * if sign == "-" { -1 } else { 1 }),
+        (Ok(h), Ok(m)) if h < 24 && m < 60 => {
+            Ok((h * 3600 + m * 60) * if sign == "-" { -1 } else { 1 })
+        }
         _ => Err(wrong_format()),
     }
 }
@@ -120,7 +128,9 @@ fn free(text: &str, now: i64) -> Result<(i64, i64), String> {
         if let Some((n, unit, used)) = amount(word, words.get(i).copied()) {
             i += used;
             match unit {
-                Unit::Seconds(s) => out.ago = Some(out.ago.unwrap_or(0).saturating_add(n.saturating_mul(s))),
+                Unit::Seconds(s) => {
+                    out.ago = Some(out.ago.unwrap_or(0).saturating_add(n.saturating_mul(s)))
+                }
                 Unit::Clock => out.clock = Some((n, 60)),
             }
         } else if let Some(clock) = clock(word, words.get(i).copied()) {
@@ -155,7 +165,11 @@ fn resolve(free: &Free, now: i64, today: i64) -> (i64, i64) {
     let mut days = 1;
     if let Some(month) = free.month {
         let year = Civil::of(now).year;
-        let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+        let next = if month == 12 {
+            (year + 1, 1)
+        } else {
+            (year, month + 1)
+        };
         first = days_from_civil(year, month, free.day_of_month.unwrap_or(1));
         if free.day_of_month.is_none() {
             days = days_from_civil(next.0, next.1, 1) - first;
@@ -177,7 +191,11 @@ fn amount(word: &str, next: Option<&str>) -> Option<(i64, Unit, usize)> {
     let digits = word.bytes().take_while(u8::is_ascii_digit).count();
     let (number, glued) = word.split_at(digits);
     let n: i64 = number.parse().ok()?;
-    let (unit, used) = if glued.is_empty() { (next?, 1) } else { (glued, 0) };
+    let (unit, used) = if glued.is_empty() {
+        (next?, 1)
+    } else {
+        (glued, 0)
+    };
     let seconds = match unit {
         "s" | "sec" | "secs" | "second" | "seconds" => 1,
         "m" | "min" | "mins" | "minute" | "minutes" => 60,
@@ -201,7 +219,11 @@ fn clock(word: &str, next: Option<&str>) -> Option<(i64, i64, bool)> {
         (_, _, Some("pm")) => (word, Some(12), true),
         _ => (word, None, false),
     };
-    let parts: Vec<i64> = digits.split(':').map(str::parse).collect::<Result<_, _>>().ok()?;
+    let parts: Vec<i64> = digits
+        .split(':')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
     let (h, m, s) = match parts.as_slice() {
         [h, m] => (*h, *m, None),
         [h, m, s] => (*h, *m, Some(*s)),
@@ -211,19 +233,41 @@ fn clock(word: &str, next: Option<&str>) -> Option<(i64, i64, bool)> {
         return None;
     }
     let h = half.map_or(h, |half| h % 12 + half);
-    Some((h * 3600 + m * 60 + s.unwrap_or(0), if s.is_some() { 1 } else { 60 }, used))
+    Some((
+        h * 3600 + m * 60 + s.unwrap_or(0),
+        if s.is_some() { 1 } else { 60 },
+        used,
+    ))
 }
 
 /// Sunday is 0.
 fn weekday(word: &str) -> Option<i64> {
-    const DAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+    const DAYS: [&str; 7] = [
+        "sunday",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+    ];
     let index = DAYS.iter().position(|d| *d == word || &d[..3] == word)?;
     i64::try_from(index).ok()
 }
 
 fn month(word: &str) -> Option<u32> {
     const MONTHS: [&str; 12] = [
-        "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
         "december",
     ];
     let index = MONTHS.iter().position(|m| *m == word || &m[..3] == word)?;
@@ -242,7 +286,10 @@ mod tests {
         let (from, to) = parse(text, NOW).unwrap_or_else(|e| panic!("{text}: {e}"));
         let c = Civil::of(from);
         (
-            format!("{}-{:02}-{:02} {:02}:{:02}:{:02}", c.year, c.month, c.day, c.hour, c.minute, c.second),
+            format!(
+                "{}-{:02}-{:02} {:02}:{:02}:{:02}",
+                c.year, c.month, c.day, c.hour, c.minute, c.second
+            ),
             to - from + 1,
         )
     }

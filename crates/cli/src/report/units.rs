@@ -97,10 +97,10 @@ impl Units {
             Scale::Human { .. } if sectors == 0 => format!("0{}", suffix(' ')),
             Scale::Fixed { letter, .. } if sectors == 0 => format!("0{}", suffix(letter)),
             Scale::Fixed {
-                bytes,
+                bytes: 1.0,
                 letter,
                 decimals: 0,
-            } if bytes == 1.0 => {
+            } => {
                 format!("{}{}", u128::from(sectors) * 512, suffix(letter))
             }
             Scale::Fixed {

@@ -5,6 +5,7 @@
 //! commit. Nothing here prints; what is to be said goes to [`ui::Ui`]. The environment is read in
 //! [`env`] and nowhere else.
 
+pub mod activate;
 mod assemble;
 pub mod backup;
 mod commit;

@@ -28,6 +28,13 @@ fn parse(
     Ok(Box::new(Linear { device, offset }))
 }
 
+impl Linear {
+    /// From sector `offset` of a device on.
+    pub const fn new(device: DevIndex, offset: Sectors) -> Self {
+        Self { device, offset }
+    }
+}
+
 impl Target for Linear {
     fn kind(&self) -> &'static str {
         "linear"

@@ -57,6 +57,15 @@ fn parse(
     Ok(Box::new(Striped { chunk, stripes }))
 }
 
+impl Striped {
+    /// `len` sectors in chunks of `chunk` over `stripes`; none if the rules of the form are broken.
+    pub fn new(chunk: Sectors, stripes: Vec<(DevIndex, Sectors)>, len: Sectors) -> Option<Self> {
+        let row = chunk.0.checked_mul(stripes.len() as u64)?;
+        let whole = len.0.checked_rem(row)? == 0 && stripes.len() as u64 <= MAX_STRIPES;
+        whole.then_some(Self { chunk, stripes })
+    }
+}
+
 /// A place on a striped segment.
 struct Place {
     stripe: usize,

@@ -1,0 +1,229 @@
+//! Makes the devices of a plan in the engine of this process.
+
+use std::sync::Arc;
+
+use ulvm_engine::backend::{Backing, Direct, OpenHow};
+use ulvm_engine::device::Device;
+use ulvm_engine::error::Error as EngineError;
+use ulvm_engine::event::EventLog;
+use ulvm_engine::io::Sectors;
+use ulvm_engine::table::{Segment, Slot, Table};
+use ulvm_engine::target::{DevIndex, ErrorTarget, Linear, Striped, Target, Zero};
+use ulvm_metadata::model::LvKey;
+
+use super::plan::{self, Hole, Map, Missing, On, Plan, Planned, Row, Under};
+use crate::error::{Error, Kind, Result};
+use crate::inventory::VgRead;
+use crate::session::Session;
+
+/// How an LV is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct How {
+    /// To be written to.
+    pub write: bool,
+    /// Write even though the LV itself is read-only (a new LV's start is zeroed whatever its
+    /// permission).
+    pub ignore_permission: bool,
+    /// Page cache or not.
+    pub direct: Direct,
+    /// What to do about missing PVs.
+    pub missing: Missing,
+    /// Refuse block devices that the kernel or somebody else holds exclusively.
+    pub exclusive: bool,
+}
+
+impl How {
+    /// For reading; nothing may be missing.
+    pub const READ: Self = Self {
+        write: false,
+        ignore_permission: false,
+        direct: Direct::Auto,
+        missing: Missing::Refuse,
+        exclusive: false,
+    };
+    /// For writing; nothing may be missing.
+    pub const WRITE: Self = Self {
+        write: true,
+        ..Self::READ
+    };
+    /// To zero or wipe a new LV.
+    pub const WIPE: Self = Self {
+        ignore_permission: true,
+        ..Self::WRITE
+    };
+}
+
+/// An LV that the engine of this process can do I/O on.
+#[derive(Debug)]
+pub struct Opened {
+    /// The device; its name is `VG/LV`.
+    pub device: Arc<Device>,
+    /// What is missing of it.
+    pub holes: Vec<Hole>,
+}
+
+/// Opens an LV of a VG as it was read. Every PV it lies on is opened once.
+pub fn open(session: &Session, vg: &VgRead, lv: LvKey, how: How) -> Result<Opened> {
+    let name = format!("{}/{}", vg.vg.name, vg.vg.lvs[lv].name);
+    let missing = |pv| vg.pv(pv).missing || vg.pv(pv).device().is_none();
+    let plan = plan::plan(&vg.vg, lv, &missing, how.missing).map_err(refused)?;
+    if how.write && !how.ignore_permission && plan.devices.last().is_some_and(|d| d.read_only) {
+        return Err(Error::refused(format!(
+            "Logical volume {name} is read-only."
+        )));
+    }
+    let mut backings = Vec::new();
+    for pv in plan.pvs() {
+        let Some(key) = vg.pv(pv).device() else {
+            continue;
+        };
+        if !vg.pv(pv).duplicates.is_empty() {
+            return Err(Error::refused(format!(
+                "Logical volume {name}: physical volume {} has duplicates; use a filter or --devices to choose one.",
+                vg.vg.pvs[pv].id
+            )));
+        }
+        let backing = open_pv(session.device(key), how).map_err(|e| engine_error(&name, e))?;
+        backings.push((pv, Arc::new(backing)));
+    }
+    let device = make(&name, &plan, &backings).map_err(|e| engine_error(&name, e))?;
+    if !how.write {
+        device.set_read_only(true);
+    }
+    Ok(Opened {
+        device,
+        holes: plan.holes,
+    })
+}
+
+fn refused(e: plan::PlanError) -> Error {
+    Error::refused(e.to_string()).with_source(e)
+}
+
+fn engine_error(name: &str, e: EngineError) -> Error {
+    let text = format!("Logical volume {name}: {e}");
+    Error::new(Kind::Io, text).with_source(e)
+}
+
+fn open_pv(
+    device: &crate::inventory::Device,
+    how: How,
+) -> std::result::Result<Backing, EngineError> {
+    Backing::open(
+        &device.path,
+        &OpenHow {
+            read_only: !how.write,
+            direct: how.direct,
+            exclusive: how.exclusive,
+            start: device.start.0,
+            len: device.partition.map(|_| device.size.0),
+            logical: Some(device.logical_block_size),
+            name: Some(device.name.clone()),
+        },
+    )
+}
+
+type Backings = [(ulvm_metadata::model::PvKey, Arc<Backing>)];
+
+/// Makes the devices of a plan, lower ones first; gives the last.
+fn make(
+    name: &str,
+    plan: &Plan,
+    backings: &Backings,
+) -> std::result::Result<Arc<Device>, EngineError> {
+    let log = Arc::new(EventLog::default());
+    let mut made: Vec<Arc<Device>> = Vec::with_capacity(plan.devices.len());
+    for (n, planned) in plan.devices.iter().enumerate() {
+        let table = table(planned, backings, &made)?;
+        let last = n + 1 == plan.devices.len();
+        let name = if last { name } else { &planned.name };
+        let device = Device::new(name, &planned.uuid, Arc::clone(&log));
+        device.load(table)?;
+        device.resume(std::time::Duration::ZERO)?;
+        made.push(device);
+    }
+    made.pop().ok_or_else(|| EngineError::State {
+        device: name.to_owned(),
+        what: "nothing to make",
+    })
+}
+
+/// Slots of a table under construction.
+struct Slots<'a> {
+    backings: &'a Backings,
+    made: &'a [Arc<Device>],
+    slots: Vec<(Under, Slot)>,
+}
+
+impl Slots<'_> {
+    fn index(&mut self, under: Under) -> std::result::Result<DevIndex, EngineError> {
+        let known = self.slots.iter().position(|(u, _)| *u == under);
+        if let Some(n) = known {
+            return Ok(DevIndex(n as u32));
+        }
+        let backing = match under {
+            Under::Pv(pv) => self.backings.iter().find(|(key, _)| *key == pv),
+            Under::Device(_) => None,
+        };
+        let backing = match (under, backing) {
+            (_, Some((_, backing))) => Arc::clone(backing),
+            (Under::Device(n), _) if n < self.made.len() => {
+                Arc::new(Backing::device(Arc::clone(&self.made[n])))
+            }
+            _ => {
+                return Err(EngineError::State {
+                    device: format!("{under:?}"),
+                    what: "not opened",
+                });
+            }
+        };
+        let word = backing.name().to_string();
+        self.slots.push((under, Slot::new(backing, word)));
+        Ok(DevIndex(self.slots.len() as u32 - 1))
+    }
+
+    fn on(&mut self, on: On) -> std::result::Result<(DevIndex, Sectors), EngineError> {
+        Ok((self.index(on.under)?, Sectors(on.offset.0)))
+    }
+
+    fn target(&mut self, row: &Row) -> std::result::Result<Box<dyn Target>, EngineError> {
+        Ok(match &row.map {
+            Map::Error => Box::new(ErrorTarget),
+            Map::Zero => Box::new(Zero),
+            Map::Linear(on) => {
+                let (device, offset) = self.on(*on)?;
+                Box::new(Linear::new(device, offset))
+            }
+            Map::Striped { chunk, stripes } => {
+                let stripes = stripes.iter().map(|on| self.on(*on));
+                let stripes = stripes.collect::<std::result::Result<Vec<_>, _>>()?;
+                let target = Striped::new(Sectors(chunk.0), stripes, Sectors(row.len.0));
+                Box::new(target.ok_or_else(|| EngineError::State {
+                    device: format!("segment at sector {}", row.start),
+                    what: "its length is not a whole number of rows of stripes",
+                })?)
+            }
+        })
+    }
+}
+
+fn table(
+    planned: &Planned,
+    backings: &Backings,
+    made: &[Arc<Device>],
+) -> std::result::Result<Table, EngineError> {
+    let mut slots = Slots {
+        backings,
+        made,
+        slots: Vec::new(),
+    };
+    let mut segments = Vec::with_capacity(planned.rows.len());
+    for row in &planned.rows {
+        segments.push(Segment {
+            start: Sectors(row.start.0),
+            len: Sectors(row.len.0),
+            target: slots.target(row)?,
+        });
+    }
+    Table::new(segments, slots.slots.into_iter().map(|(_, s)| s).collect())
+}

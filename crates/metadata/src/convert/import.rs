@@ -341,7 +341,8 @@ fn import_lvs(
     pvs: &HashMap<&str, PvKey>,
     section: SectionRef,
 ) -> Result<(), ImportError> {
-    let mut names: HashMap<&str, LvKey> = HashMap::new();
+    // A linear LV has about 17 entries.
+    let mut names: HashMap<&str, LvKey> = HashMap::with_capacity(section.weight() / 17);
     for (slot, item) in section.items().enumerate() {
         let key = LvKey::from_slot(u32::try_from(slot).unwrap_or(u32::MAX));
         if names.insert(item.key, key).is_some() {

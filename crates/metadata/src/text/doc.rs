@@ -1,48 +1,123 @@
-//! A parsed text that borrows its strings: one flat vector, in which a section or array is
-//! followed by what it holds.
-
-use std::borrow::Cow;
+//! A parsed text that borrows its strings: one flat vector of 16 bytes an entry, in which a
+//! section or array is followed by what it holds.
 
 use crate::tree::{Item, Node, Section, Value};
 
 /// A parsed text.
 #[derive(Debug)]
 pub struct Doc<'a> {
-    pub(super) entries: Vec<Entry<'a>>,
+    pub(super) text: &'a str,
+    pub(super) entries: Vec<Entry>,
+    /// Strings that are not spelled in the text as they are meant.
+    pub(super) unescaped: Vec<String>,
     pub(super) comments: Vec<Comment<'a>>,
 }
 
 /// A comment outside of all sections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Comment<'a> {
-    /// Key of the top-level item that ends before it, empty if there is none.
-    pub after: Option<usize>,
+    /// Index of the top-level entry that ends before it.
+    pub(super) after: Option<usize>,
     /// What stands behind the `#`, without the blanks around it.
     pub text: &'a str,
 }
 
-#[derive(Debug)]
-pub(super) struct Entry<'a> {
-    /// Empty for an element of an array.
-    pub key: Cow<'a, str>,
-    pub raw: Raw<'a>,
+/// A string: place in the text, or number of an unescaped string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Span {
+    pub at: u32,
+    pub len: u32,
 }
 
-#[derive(Debug)]
-pub(super) enum Raw<'a> {
+impl Span {
+    /// Length of a span whose `at` is an index into `unescaped`.
+    pub const UNESCAPED: u32 = (1 << 28) - 1;
+    /// No string; the key of an element of an array.
+    pub const EMPTY: Self = Self { at: 0, len: 0 };
+}
+
+/// Key and value of an item, or an element of an array. What the fields hold is packed; see
+/// [`Entry::new`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    key_at: u32,
+    /// Length of the key, and the kind of the value in the low bits.
+    key_len_kind: u32,
+    value: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Raw {
     Int(i64),
-    Float(&'a str),
-    Str(Cow<'a, str>),
+    Float(Span),
+    Str(Span),
     /// Number of entries that follow and belong to it.
     Array(u32),
     /// Number of entries that follow and belong to it.
     Section(u32),
 }
 
+impl Entry {
+    const KIND_BITS: u32 = 3;
+
+    /// Spans are shorter than 2^28 bytes, since texts are.
+    #[inline]
+    pub fn new(key: Span, raw: Raw) -> Self {
+        let span = |s: Span| u64::from(s.at) << 32 | u64::from(s.len);
+        let (kind, value) = match raw {
+            Raw::Int(n) => (0, n as u64),
+            Raw::Float(s) => (1, span(s)),
+            Raw::Str(s) => (2, span(s)),
+            Raw::Array(n) => (3, u64::from(n)),
+            Raw::Section(n) => (4, u64::from(n)),
+        };
+        Self {
+            key_at: key.at,
+            key_len_kind: key.len << Self::KIND_BITS | kind,
+            value,
+        }
+    }
+
+    #[inline]
+    fn key(self) -> Span {
+        Span {
+            at: self.key_at,
+            len: self.key_len_kind >> Self::KIND_BITS,
+        }
+    }
+
+    /// The same key with another value.
+    pub fn with(self, raw: Raw) -> Self {
+        Self::new(self.key(), raw)
+    }
+
+    #[inline]
+    fn raw(self) -> Raw {
+        let span = Span {
+            at: (self.value >> 32) as u32,
+            len: self.value as u32,
+        };
+        match self.key_len_kind & ((1 << Self::KIND_BITS) - 1) {
+            0 => Raw::Int(self.value as i64),
+            1 => Raw::Float(span),
+            2 => Raw::Str(span),
+            3 => Raw::Array(self.value as u32),
+            _ => Raw::Section(self.value as u32),
+        }
+    }
+}
+
 /// A section of a [`Doc`].
 #[derive(Clone, Copy, Debug)]
 pub struct SectionRef<'d, 'a> {
-    entries: &'d [Entry<'a>],
+    entries: Entries<'d, 'a>,
+}
+
+/// A run of entries of a document.
+#[derive(Clone, Copy, Debug)]
+struct Entries<'d, 'a> {
+    doc: &'d Doc<'a>,
+    run: &'d [Entry],
 }
 
 /// One item of a section.
@@ -72,20 +147,23 @@ pub enum NodeRef<'d, 'a> {
 /// Elements of an array: an iterator over scalars.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'d, 'a> {
-    entries: &'d [Entry<'a>],
+    entries: Entries<'d, 'a>,
 }
 
 /// Items of a section.
 #[derive(Clone, Debug)]
 pub struct Items<'d, 'a> {
-    entries: &'d [Entry<'a>],
+    entries: Entries<'d, 'a>,
 }
 
 impl<'a> Doc<'a> {
     /// The items outside of all sections.
     pub fn root(&self) -> SectionRef<'_, 'a> {
         SectionRef {
-            entries: &self.entries,
+            entries: Entries {
+                doc: self,
+                run: &self.entries,
+            },
         }
     }
     /// Comments outside of all sections, in order.
@@ -95,7 +173,19 @@ impl<'a> Doc<'a> {
     /// Key of the top-level item directly before a comment.
     pub fn key_before(&self, comment: &Comment<'a>) -> Option<&str> {
         let entry = self.entries.get(comment.after?)?;
-        Some(&entry.key)
+        Some(self.string(entry.key()))
+    }
+
+    #[inline]
+    fn string(&self, span: Span) -> &str {
+        if span.len == Span::UNESCAPED {
+            self.unescaped
+                .get(span.at as usize)
+                .map_or("", String::as_str)
+        } else {
+            let at = span.at as usize;
+            self.text.get(at..at + span.len as usize).unwrap_or("")
+        }
     }
 }
 
@@ -112,7 +202,7 @@ impl<'d, 'a> SectionRef<'d, 'a> {
     }
     /// Number of entries of all depths in it: an upper bound for the number of items.
     pub fn weight(self) -> usize {
-        self.entries.len()
+        self.entries.run.len()
     }
     /// An owned copy.
     pub fn to_tree(self) -> Section {
@@ -157,7 +247,6 @@ impl<'d, 'a> NodeRef<'d, 'a> {
             _ => None,
         }
     }
-    /// The elements of an array; a scalar is an array of one.
     fn to_value(self) -> Value {
         match self {
             NodeRef::Int(n) => Value::Int(n),
@@ -170,35 +259,37 @@ impl<'d, 'a> NodeRef<'d, 'a> {
     }
 }
 
-/// Takes one node and what belongs to it off the front.
-fn split<'d, 'a>(entries: &mut &'d [Entry<'a>]) -> Option<(&'d str, NodeRef<'d, 'a>)> {
-    let (first, rest) = entries.split_first()?;
-    let mut inner = |n: u32| {
-        let (inner, rest) = rest.split_at(rest.len().min(n as usize));
-        *entries = rest;
-        inner
-    };
-    let node = match &first.raw {
-        Raw::Array(n) => NodeRef::Array(Elements { entries: inner(*n) }),
-        Raw::Section(n) => NodeRef::Section(SectionRef { entries: inner(*n) }),
-        scalar => {
-            *entries = rest;
-            match scalar {
-                Raw::Int(n) => NodeRef::Int(*n),
-                Raw::Float(f) => NodeRef::Float(f),
-                Raw::Str(s) => NodeRef::Str(s),
-                Raw::Array(_) | Raw::Section(_) => return None,
+impl<'d, 'a> Entries<'d, 'a> {
+    /// Takes one node and what belongs to it off the front.
+    #[inline]
+    fn take(&mut self) -> Option<(&'d str, NodeRef<'d, 'a>)> {
+        let doc = self.doc;
+        let (first, rest) = self.run.split_first()?;
+        let (node, rest) = match first.raw() {
+            Raw::Int(n) => (NodeRef::Int(n), rest),
+            Raw::Float(s) => (NodeRef::Float(doc.string(s)), rest),
+            Raw::Str(s) => (NodeRef::Str(doc.string(s)), rest),
+            Raw::Array(n) => {
+                let (run, rest) = rest.split_at(rest.len().min(n as usize));
+                let entries = Entries { doc, run };
+                (NodeRef::Array(Elements { entries }), rest)
             }
-        }
-    };
-    Some((&first.key, node))
+            Raw::Section(n) => {
+                let (run, rest) = rest.split_at(rest.len().min(n as usize));
+                let entries = Entries { doc, run };
+                (NodeRef::Section(SectionRef { entries }), rest)
+            }
+        };
+        self.run = rest;
+        Some((doc.string(first.key()), node))
+    }
 }
 
 impl<'d, 'a> Iterator for Items<'d, 'a> {
     type Item = ItemRef<'d, 'a>;
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, node) = split(&mut self.entries)?;
+        let (key, node) = self.entries.take()?;
         Some(ItemRef { key, node })
     }
 }
@@ -207,10 +298,10 @@ impl<'d, 'a> Iterator for Elements<'d, 'a> {
     type Item = NodeRef<'d, 'a>;
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        Some(split(&mut self.entries)?.1)
+        Some(self.entries.take()?.1)
     }
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.entries.len(), Some(self.entries.len()))
+        (self.entries.run.len(), Some(self.entries.run.len()))
     }
 }
 

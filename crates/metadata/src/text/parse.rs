@@ -4,15 +4,14 @@
 //! with a digit, `.`, `+` or `-` is a number; other bare words are strings. Commas in arrays are
 //! optional. A NUL ends the text.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use super::doc::{Comment, Doc, Entry, Raw};
+use super::doc::{Comment, Doc, Entry, Raw, Span};
 
 /// Deepest nesting of sections that is read. LVM2 writes five levels.
 pub const MAX_DEPTH: usize = 32;
 /// Longest text that is read, in bytes.
-const MAX_LEN: usize = 1 << 30;
+const MAX_LEN: usize = 1 << 27;
 /// What readers take when an old 32-bit writer left a creation time that is out of range.
 const CREATION_TIME_OUT_OF_RANGE: i64 = 1_527_120_000;
 
@@ -50,13 +49,16 @@ pub fn parse_str(text: &str) -> Result<Doc<'_>, TextError> {
         text,
         bytes: text.as_bytes(),
         at: 0,
-        entries: Vec::with_capacity(text.len().min(MAX_LEN) / 24 + 8),
+        entries: Vec::with_capacity(text.len().min(MAX_LEN) / 16 + 8),
         comments: Vec::new(),
+        unescaped: Vec::new(),
         open: Vec::new(),
         last_top: None,
     };
     match parser.run() {
         Ok(()) => Ok(Doc {
+            text,
+            unescaped: parser.unescaped,
             entries: parser.entries,
             comments: parser.comments,
         }),
@@ -81,7 +83,8 @@ struct Parser<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    entries: Vec<Entry<'a>>,
+    entries: Vec<Entry>,
+    unescaped: Vec<String>,
     comments: Vec<Comment<'a>>,
     /// Indexes of the sections that are open.
     open: Vec<usize>,
@@ -179,7 +182,7 @@ impl<'a> Parser<'a> {
 
     fn close_section(&mut self) -> Result<(), Fault> {
         let index = self.open.pop().ok_or("a closing brace too many")?;
-        self.entries[index].raw = Raw::Section(self.count_behind(index));
+        self.entries[index] = self.entries[index].with(Raw::Section(self.count_behind(index)));
         self.at += 1;
         Ok(())
     }
@@ -192,10 +195,10 @@ impl<'a> Parser<'a> {
     fn item(&mut self) -> Result<(), Fault> {
         let key = match self.peek() {
             b'"' => self.double_quoted()?,
-            b'\'' => Cow::Borrowed(self.single_quoted()?),
-            _ => Cow::Borrowed(self.word()),
+            b'\'' => self.single_quoted()?,
+            _ => self.word(),
         };
-        if key.is_empty() {
+        if key.len == 0 {
             return Err("a key is expected");
         }
         if self.open.is_empty() {
@@ -209,10 +212,7 @@ impl<'a> Parser<'a> {
                 }
                 self.at += 1;
                 self.open.push(self.entries.len());
-                self.entries.push(Entry {
-                    key,
-                    raw: Raw::Section(0),
-                });
+                self.entries.push(Entry::new(key, Raw::Section(0)));
                 Ok(())
             }
             b'=' => {
@@ -223,61 +223,55 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn value(&mut self, key: Cow<'a, str>) -> Result<(), Fault> {
+    fn value(&mut self, key: Span) -> Result<(), Fault> {
         self.skip_blank();
         if self.peek() != b'[' {
-            let raw = self.scalar(&key)?;
-            self.entries.push(Entry { key, raw });
+            let raw = self.scalar(key)?;
+            self.entries.push(Entry::new(key, raw));
             return Ok(());
         }
         self.at += 1;
         let index = self.entries.len();
-        self.entries.push(Entry {
-            key,
-            raw: Raw::Array(0),
-        });
+        self.entries.push(Entry::new(key, Raw::Array(0)));
         loop {
             self.skip_blank();
             match self.peek() {
                 b']' => break,
                 b',' => self.at += 1,
                 _ => {
-                    let raw = self.scalar("")?;
-                    self.entries.push(Entry {
-                        key: Cow::Borrowed(""),
-                        raw,
-                    });
+                    let raw = self.scalar(Span::EMPTY)?;
+                    self.entries.push(Entry::new(Span::EMPTY, raw));
                 }
             }
         }
         self.at += 1;
-        self.entries[index].raw = Raw::Array(self.count_behind(index));
+        self.entries[index] = self.entries[index].with(Raw::Array(self.count_behind(index)));
         Ok(())
     }
 
     #[inline]
-    fn scalar(&mut self, key: &str) -> Result<Raw<'a>, Fault> {
+    fn scalar(&mut self, key: Span) -> Result<Raw, Fault> {
         match self.peek() {
             b'"' => Ok(Raw::Str(self.double_quoted()?)),
-            b'\'' => Ok(Raw::Str(Cow::Borrowed(self.single_quoted()?))),
+            b'\'' => Ok(Raw::Str(self.single_quoted()?)),
             c if is(c, NUMBER_START) => self.number(key),
             _ => match self.word() {
-                "" => Err("a value is expected"),
-                word => Ok(Raw::Str(Cow::Borrowed(word))),
+                Span { len: 0, .. } => Err("a value is expected"),
+                word => Ok(Raw::Str(word)),
             },
         }
     }
 
     #[inline]
-    fn word(&mut self) -> &'a str {
+    fn word(&mut self) -> Span {
         let start = self.at;
         while !is(self.peek(), END_OF_WORD) {
             self.at += 1;
         }
-        &self.text[start..self.at]
+        span(start, self.at)
     }
 
-    fn number(&mut self, key: &str) -> Result<Raw<'a>, Fault> {
+    fn number(&mut self, key: Span) -> Result<Raw, Fault> {
         let start = self.at;
         let mut float = self.peek() == b'.';
         self.at += 1;
@@ -290,13 +284,12 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
         }
-        let token = &self.text[start..self.at];
         if float {
-            return Ok(Raw::Float(token));
+            return Ok(Raw::Float(span(start, self.at)));
         }
-        match integer(token) {
+        match integer(&self.bytes[start..self.at]) {
             Some(n) => Ok(Raw::Int(n)),
-            None if key == "creation_time" => Ok(Raw::Int(CREATION_TIME_OUT_OF_RANGE)),
+            None if self.is_creation_time(key) => Ok(Raw::Int(CREATION_TIME_OUT_OF_RANGE)),
             None => {
                 self.at = start;
                 Err("not an integer of 64 bits")
@@ -304,8 +297,13 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn is_creation_time(&self, key: Span) -> bool {
+        let at = key.at as usize;
+        self.bytes.get(at..at + key.len as usize) == Some(b"creation_time")
+    }
+
     #[inline]
-    fn double_quoted(&mut self) -> Result<Cow<'a, str>, Fault> {
+    fn double_quoted(&mut self) -> Result<Span, Fault> {
         let start = self.at + 1;
         let mut at = start;
         loop {
@@ -317,19 +315,23 @@ impl<'a> Parser<'a> {
             }
         }
         self.at = at + 1;
-        Ok(Cow::Borrowed(&self.text[start..at]))
+        Ok(span(start, at))
     }
 
     /// A string with at least one backslash.
     #[cold]
-    fn escaped(&mut self, start: usize) -> Result<Cow<'a, str>, Fault> {
+    fn escaped(&mut self, start: usize) -> Result<Span, Fault> {
         let mut out = String::new();
         let mut chars = self.text[start..].char_indices();
         while let Some((offset, c)) = chars.next() {
             match c {
                 '"' => {
                     self.at = start + offset + 1;
-                    return Ok(Cow::Owned(out));
+                    self.unescaped.push(out);
+                    return Ok(Span {
+                        at: (self.unescaped.len() - 1) as u32,
+                        len: Span::UNESCAPED,
+                    });
                 }
                 '\0' => break,
                 '\\' => match chars.next() {
@@ -342,7 +344,7 @@ impl<'a> Parser<'a> {
         Err("a string does not end")
     }
 
-    fn single_quoted(&mut self) -> Result<&'a str, Fault> {
+    fn single_quoted(&mut self) -> Result<Span, Fault> {
         let start = self.at + 1;
         let len = self.bytes[start..]
             .iter()
@@ -352,14 +354,23 @@ impl<'a> Parser<'a> {
             return Err("a string does not end");
         }
         self.at = start + len + 1;
-        Ok(&self.text[start..start + len])
+        Ok(span(start, start + len))
+    }
+}
+
+/// Offsets fit since texts are at most [`MAX_LEN`] bytes long.
+#[inline]
+fn span(start: usize, end: usize) -> Span {
+    Span {
+        at: start as u32,
+        len: (end - start) as u32,
     }
 }
 
 /// As C's `strtoll` with base 0 reads a sign and digits: a leading 0 makes it octal, reading stops
 /// at a digit that is not. `None` when it does not fit.
-fn integer(token: &str) -> Option<i64> {
-    let (negative, digits) = match token.as_bytes() {
+fn integer(token: &[u8]) -> Option<i64> {
+    let (negative, digits) = match token {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         all => (false, all),

@@ -88,11 +88,18 @@ fn side(
     places.push((site.path().display().to_string(), "$site".into()));
     let mut normal = Normaliser::new(&places);
     let mut traces = Vec::new();
+    // Whether something other than a command under comparison happened since the last one.
+    let mut disturbed = false;
     for step in &case.steps {
         let at = |error: String| format!("{tool}, line {}: {}\n{error}", step.line, step.source);
         match &step.action {
             Action::Run(run) => {
-                let trace = one(run, tool, site, &nodes, &mut normal).map_err(at)?;
+                let before = traces
+                    .last()
+                    .filter(|_| !disturbed)
+                    .map(|trace: &Trace| &trace.state);
+                let trace = one(run, tool, site, &nodes, &mut normal, before).map_err(at)?;
+                disturbed = false;
                 if tool == Tool::Debian && (trace.code == 0) != run.succeeds {
                     return Err(at(format!(
                         "the case expects otherwise: exit code {}\n{}",
@@ -100,6 +107,7 @@ fn side(
                     )));
                 }
                 traces.push(trace);
+                continue;
             }
             Action::Prepare(words) => {
                 let words = expand_all(words, site, &nodes).map_err(at)?;
@@ -148,12 +156,11 @@ fn one(
     site: &Site,
     nodes: &[PathBuf],
     normal: &mut Normaliser,
+    before: Option<&State>,
 ) -> Result<Trace, String> {
     let words = expand_all(&run.words, site, nodes)?;
     let done = site.run(tool, &words, run.stdin.as_bytes())?;
-    // Set while the reports are not there yet, or to look at the disks alone.
-    let disks_only = std::env::var_os("ULVM_DIFF_DISKS_ONLY").is_some();
-    let state = State::capture(site, tool, nodes, normal, disks_only)?;
+    let state = State::capture(site, tool, nodes, normal, before)?;
     let output = run.compare_output.then(|| normal.text(&done.out()));
     Ok(Trace {
         code: done.code,

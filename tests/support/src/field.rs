@@ -69,8 +69,8 @@ impl Field {
         let places: Vec<(String, String)> = Vec::new();
         let mut normal = Normaliser::new(&places);
         let nodes = self.nodes();
-        let mut ours = State::capture(&self.site, Tool::Ulvm, &nodes, &mut normal, false)?;
-        let mut theirs = State::capture(&self.site, Tool::Debian, &nodes, &mut normal, false)?;
+        let mut ours = State::capture(&self.site, Tool::Ulvm, &nodes, &mut normal, None)?;
+        let mut theirs = State::capture(&self.site, Tool::Debian, &nodes, &mut normal, None)?;
         differences(&mut theirs, &mut ours);
         let found = theirs.difference(&ours);
         if found.is_empty() {

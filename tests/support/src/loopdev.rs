@@ -15,7 +15,6 @@ pub struct LoopDevice {
     node: PathBuf,
     file: PathBuf,
     size: u64,
-    sector: u32,
 }
 
 /// A scratch directory: in memory where there is a memory file system, so that flushes cost nothing.
@@ -70,7 +69,6 @@ impl LoopDevice {
                         node,
                         file: file.to_path_buf(),
                         size,
-                        sector,
                     });
                 }
                 Err(error) => last = error,
@@ -109,18 +107,13 @@ impl LoopDevice {
 
     /// Makes every byte zero again, keeping the device.
     pub fn clear(&self) -> Result<(), String> {
-        // Detaching is what empties the page caches on both sides for certain.
         let node = self.node.display().to_string();
-        losetup(&["-d".into(), node.clone()])?;
-        let empty = OpenOptions::new()
-            .write(true)
-            .open(&self.file)
-            .and_then(|handle| {
-                handle.set_len(0)?;
-                handle.set_len(self.size)
-            });
-        empty.map_err(|error| format!("{}: {error}", self.file.display()))?;
-        self.attach_again()
+        let program =
+            needs::program("blkdiscard").ok_or("program `blkdiscard` is not installed")?;
+        // Discarding punches a hole into the file behind, and drops what the kernel had cached.
+        process::output(program, &["-f", &node])?
+            .success("blkdiscard")
+            .map(drop)
     }
 
     /// Changes the size of the device, keeping its content.
@@ -133,26 +126,6 @@ impl LoopDevice {
             .map_err(|error| format!("{}: {error}", self.file.display()))?;
         self.size = size;
         losetup(&["-c".into(), node]).map(drop)
-    }
-
-    fn attach_again(&self) -> Result<(), String> {
-        let mut arguments: Vec<String> = Vec::new();
-        if self.sector != 512 {
-            arguments.extend(["--sector-size".into(), self.sector.to_string()]);
-        }
-        arguments.extend([
-            self.node.display().to_string(),
-            self.file.display().to_string(),
-        ]);
-        let mut last = String::new();
-        for _ in 0..50 {
-            match losetup(&arguments) {
-                Ok(_) => return Ok(()),
-                Err(error) => last = error,
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err(last)
     }
 }
 

@@ -29,6 +29,10 @@ impl Normaliser {
                 rule("(?m)description = \".*\"", "description = D"),
                 rule("(?m)creation_host = \"[^\"]*\".*$", "creation_host = H"),
                 rule("(?m)creation_time = \\d+.*$", "creation_time = T"),
+                // `pvck --dump headers`: what follows from ids and from the length of the text.
+                rule("(crc|checksum) 0x[0-9a-f]{2,8}", "$1 C"),
+                rule("pv_uuid [A-Za-z0-9]{32}", "pv_uuid U"),
+                rule("raw_locn\\[0\\]\\.(offset|size) \\d+", "raw_locn[0].$1 N"),
                 rule("\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d [+-]\\d{4}", "T"),
                 rule(
                     "(?m)(Sun|Mon|Tue|Wed|Thu|Fri|Sat) [A-Z][a-z]{2} [ 0-9]\\d \\d\\d:\\d\\d:\\d\\d \\d{4}",
@@ -89,30 +93,65 @@ fn compile(pattern: &str) -> Regex {
 
 /// Lines that only one of two texts has, with a little context, as `-` and `+`.
 pub fn diff(left: &str, right: &str) -> String {
+    const CONTEXT: usize = 2;
+    const MOST: usize = 80;
     let (a, b): (Vec<&str>, Vec<&str>) = (left.lines().collect(), right.lines().collect());
-    let head = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let script = edit_script(&a, &b);
+    let near = |at: usize| {
+        let from = at.saturating_sub(CONTEXT);
+        script[from..script.len().min(at + CONTEXT + 1)]
+            .iter()
+            .any(|(sign, _)| *sign != ' ')
+    };
+    let mut out = String::new();
+    let mut shown = 0;
+    for (_, (sign, line)) in script.iter().enumerate().filter(|(at, _)| near(*at)) {
+        shown += 1;
+        if shown > MOST {
+            out.push_str("    ...\n");
+            break;
+        }
+        out.push_str(&format!("    {sign} {line}\n"));
+    }
+    out
+}
+
+/// A shortest edit script by the longest common subsequence; the middle of long texts only.
+fn edit_script<'a>(a: &[&'a str], b: &[&'a str]) -> Vec<(char, &'a str)> {
+    const LIMIT: usize = 1500;
+    let head = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let tail = a[head..]
         .iter()
         .rev()
         .zip(b[head..].iter().rev())
         .take_while(|(x, y)| x == y)
         .count();
-    let mut out = String::new();
-    let mut show = |sign: &str, lines: &[&str]| {
-        const MOST: usize = 40;
-        for line in lines.iter().take(MOST) {
-            out.push_str(&format!("    {sign} {line}\n"));
+    let (x, y) = (&a[head..a.len() - tail], &b[head..b.len() - tail]);
+    let (x, y) = (&x[..x.len().min(LIMIT)], &y[..y.len().min(LIMIT)]);
+    let mut length = vec![vec![0_u32; y.len() + 1]; x.len() + 1];
+    for i in (0..x.len()).rev() {
+        for j in (0..y.len()).rev() {
+            length[i][j] = if x[i] == y[j] {
+                length[i + 1][j + 1] + 1
+            } else {
+                length[i + 1][j].max(length[i][j + 1])
+            };
         }
-        if lines.len() > MOST {
-            out.push_str(&format!(
-                "    {sign} ... {} more lines\n",
-                lines.len() - MOST
-            ));
+    }
+    let mut script: Vec<(char, &str)> = a[..head].iter().map(|line| (' ', *line)).collect();
+    let (mut i, mut j) = (0, 0);
+    while i < x.len() || j < y.len() {
+        if i < x.len() && j < y.len() && x[i] == y[j] {
+            script.push((' ', x[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == y.len() || (i < x.len() && length[i + 1][j] >= length[i][j + 1]) {
+            script.push(('-', x[i]));
+            i += 1;
+        } else {
+            script.push(('+', y[j]));
+            j += 1;
         }
-    };
-    show(" ", &a[head.saturating_sub(3)..head]);
-    show("-", &a[head..a.len() - tail]);
-    show("+", &b[head..b.len() - tail]);
-    show(" ", &a[a.len() - tail..a.len().min(a.len() - tail + 2)]);
-    out
+    }
+    script.extend(a[a.len() - tail..].iter().map(|line| (' ', *line)));
+    script
 }

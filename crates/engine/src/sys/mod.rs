@@ -2,4 +2,5 @@
 //! few system calls that have no safe wrapper.
 #![allow(unsafe_code)]
 
+pub(crate) mod fuse;
 pub(crate) mod mem;

@@ -1,0 +1,669 @@
+//! The folder that FUSE shows: two levels, fixed when it is made. Pure: a request comes in, and
+//! either the bytes of a reply or an I/O for a device comes out.
+//!
+//! Node numbers and file handles are fixed numbers (a file's handle is its node number), so that a
+//! process that takes over a mounted folder needs nothing but the same list of files.
+
+use super::wire::{
+    Attr, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, Fields, InHeader, Reply, init, op,
+};
+
+const ROOT: u64 = 1;
+const S_IFDIR: u32 = 0o040_000;
+const S_IFREG: u32 = 0o100_000;
+const FALLOC_KEEP_SIZE: u32 = 1;
+const FALLOC_PUNCH_HOLE: u32 = 2;
+const FALLOC_ZERO_RANGE: u32 = 0x10;
+const SETATTR_SIZE: u32 = 1 << 3;
+const O_ACCMODE: u32 = 3;
+
+/// Newest minor version spoken; an older kernel's is taken instead.
+const PROTOCOL_MINOR: u32 = 39;
+/// Most requests that the kernel keeps going at a time.
+const MAX_BACKGROUND: u16 = 256;
+
+/// Most bytes of one READ or WRITE.
+pub const MAX_IO: u32 = 1 << 20;
+
+/// A file of the folder.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct File {
+    /// `NAME` or `FOLDER/NAME`.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Opening for writing is refused.
+    pub read_only: bool,
+}
+
+/// What to do for a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Send these bytes.
+    Reply(Vec<u8>),
+    /// Nothing is to be sent.
+    Silent,
+    /// Read from a file; the data are the reply.
+    Read {
+        /// Index of the file.
+        file: usize,
+        /// Byte offset.
+        offset: u64,
+        /// Bytes, cut to the file's end.
+        len: u32,
+    },
+    /// Write the data behind [`WRITE_HEADER`](super::wire::WRITE_HEADER) to a file.
+    Write {
+        /// Index of the file.
+        file: usize,
+        /// Byte offset.
+        offset: u64,
+        /// Bytes.
+        len: u32,
+    },
+    /// Make a file's data durable.
+    Flush {
+        /// Index of the file.
+        file: usize,
+    },
+    /// Make a range read as zeroes.
+    Zero {
+        /// Index of the file.
+        file: usize,
+        /// Byte offset.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// The space may be given back.
+        unmap: bool,
+    },
+    /// The folder has been unmounted.
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Dir {
+        name: String,
+        parent: u64,
+    },
+    File {
+        name: String,
+        parent: u64,
+        index: usize,
+    },
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    files: Vec<File>,
+    /// By node number less 2.
+    nodes: Vec<Node>,
+    uid: u32,
+    gid: u32,
+}
+
+impl Folder {
+    /// A folder of these files, owned by that user. `None` if two have one path, or a path is not
+    /// one or two plain names.
+    pub fn new(files: Vec<File>, uid: u32, gid: u32) -> Option<Self> {
+        let mut nodes: Vec<Node> = Vec::new();
+        for (index, file) in files.iter().enumerate() {
+            let (dir, name) = match file.path.split_once('/') {
+                Some((dir, name)) => (Some(dir), name),
+                None => (None, file.path.as_str()),
+            };
+            let plain =
+                |n: &str| !n.is_empty() && n != "." && n != ".." && !n.contains(['/', '\0']);
+            if !plain(name) || dir.is_some_and(|d| !plain(d)) {
+                return None;
+            }
+            let parent = match dir {
+                None => ROOT,
+                Some(dir) => match find(&nodes, ROOT, dir.as_bytes()) {
+                    Some(n) if matches!(nodes[slot(n)?], Node::Dir { .. }) => n,
+                    Some(_) => return None,
+                    None => {
+                        nodes.push(Node::Dir {
+                            name: dir.to_owned(),
+                            parent: ROOT,
+                        });
+                        nodes.len() as u64 + 1
+                    }
+                },
+            };
+            if find(&nodes, parent, name.as_bytes()).is_some() {
+                return None;
+            }
+            nodes.push(Node::File {
+                name: name.to_owned(),
+                parent,
+                index,
+            });
+        }
+        Some(Self {
+            files,
+            nodes,
+            uid,
+            gid,
+        })
+    }
+
+    /// The files, in the order given.
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// Decides what a request wants. `body` is what stands behind the header.
+    pub fn handle(&self, header: &InHeader, body: &[u8]) -> Action {
+        let unique = header.unique;
+        match self.decide(header, body) {
+            Ok(action) => action,
+            Err(errno) => Action::Reply(Reply::error(unique, errno).finish(0)),
+        }
+    }
+
+    fn decide(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let unique = header.unique;
+        let empty = || Ok(Action::Reply(Reply::ok(unique).finish(0)));
+        match header.opcode {
+            op::INIT => init_reply(unique, body),
+            op::DESTROY => Ok(Action::Gone),
+            op::FORGET | op::BATCH_FORGET | op::INTERRUPT => Ok(Action::Silent),
+            op::LOOKUP => self.lookup(header, body),
+            op::GETATTR => Ok(Action::Reply(self.attr(header.node)?.reply(unique))),
+            op::SETATTR => self.setattr(header, body),
+            op::OPEN => self.open(header, body),
+            op::OPENDIR => self.attr(header.node).and_then(|a| match a.mode & S_IFDIR {
+                0 => Err(libc::ENOTDIR),
+                _ => Ok(Action::Reply(
+                    Reply::ok(unique).u64(header.node).u64(0).finish(0),
+                )),
+            }),
+            op::READDIR => self.readdir(header, body),
+            op::READ => self.read(header, body),
+            op::WRITE => self.write(header, body),
+            op::FSYNC => Ok(Action::Flush {
+                file: self.file(header.node)?,
+            }),
+            op::FALLOCATE => self.fallocate(header, body),
+            op::LSEEK => self.lseek(header, body),
+            op::STATFS => Ok(Action::Reply(statfs(unique))),
+            op::FLUSH | op::RELEASE | op::RELEASEDIR | op::FSYNCDIR | op::ACCESS => empty(),
+            _ => Err(libc::ENOSYS),
+        }
+    }
+
+    fn file(&self, node: u64) -> Result<usize, i32> {
+        match slot(node).and_then(|s| self.nodes.get(s)) {
+            Some(Node::File { index, .. }) => Ok(*index),
+            Some(Node::Dir { .. }) => Err(libc::EISDIR),
+            None if node == ROOT => Err(libc::EISDIR),
+            None => Err(libc::ENOENT),
+        }
+    }
+
+    fn attr(&self, node: u64) -> Result<Attr, i32> {
+        let (size, mode, nlink, blksize) = if node == ROOT {
+            (0, S_IFDIR | 0o500, 2, 4096)
+        } else {
+            match slot(node)
+                .and_then(|s| self.nodes.get(s))
+                .ok_or(libc::ENOENT)?
+            {
+                Node::Dir { .. } => (0, S_IFDIR | 0o500, 2, 4096),
+                Node::File { index, .. } => {
+                    let file = &self.files[*index];
+                    let mode = if file.read_only { 0o400 } else { 0o600 };
+                    (file.size, S_IFREG | mode, 1, MAX_IO)
+                }
+            }
+        };
+        Ok(Attr {
+            ino: node,
+            size,
+            mode,
+            nlink,
+            uid: self.uid,
+            gid: self.gid,
+            blksize,
+        })
+    }
+
+    fn lookup(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let name = body.split(|b| *b == 0).next().unwrap_or_default();
+        let node = find(&self.nodes, header.node, name).ok_or(libc::ENOENT)?;
+        Ok(Action::Reply(self.attr(node)?.entry(header.unique, 3600)))
+    }
+
+    /// Sizes are the devices' own: a truncation to anything else is refused; times and modes are
+    /// accepted and forgotten.
+    fn setattr(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let mut f = Fields(body);
+        let valid = f.u32().ok_or(libc::EINVAL)?;
+        let (_pad, _fh) = (f.u32(), f.u64());
+        let size = f.u64().ok_or(libc::EINVAL)?;
+        let attr = self.attr(header.node)?;
+        if valid & SETATTR_SIZE != 0 && size != attr.size {
+            return Err(libc::EPERM);
+        }
+        Ok(Action::Reply(attr.reply(header.unique)))
+    }
+
+    fn open(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let file = &self.files[self.file(header.node)?];
+        let flags = Fields(body).u32().ok_or(libc::EINVAL)?;
+        if file.read_only && flags & O_ACCMODE != 0 {
+            return Err(libc::EROFS);
+        }
+        let open = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+        Ok(Action::Reply(
+            Reply::ok(header.unique)
+                .u64(header.node)
+                .u32(open)
+                .u32(0)
+                .finish(0),
+        ))
+    }
+
+    fn readdir(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let mut f = Fields(body);
+        let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
+        let room = f.u32().ok_or(libc::EINVAL)?.min(MAX_IO) as usize;
+        let parent = match header.node {
+            ROOT => ROOT,
+            node => match slot(node).and_then(|s| self.nodes.get(s)) {
+                Some(Node::Dir { parent, .. }) => *parent,
+                Some(Node::File { .. }) => return Err(libc::ENOTDIR),
+                None => return Err(libc::ENOENT),
+            },
+        };
+        // Offsets: 1 and 2 for the dots, then a node's own number + 1.
+        let dots = [(1, header.node, ".", S_IFDIR), (2, parent, "..", S_IFDIR)];
+        let nodes = self.nodes.iter().enumerate().filter_map(|(i, n)| {
+            let ino = i as u64 + 2;
+            match n {
+                Node::Dir { name, parent } if *parent == header.node => {
+                    Some((ino + 1, ino, name.as_str(), S_IFDIR))
+                }
+                Node::File { name, parent, .. } if *parent == header.node => {
+                    Some((ino + 1, ino, name.as_str(), S_IFREG))
+                }
+                _ => None,
+            }
+        });
+        let mut out = Vec::new();
+        for (next, ino, name, kind) in dots.into_iter().chain(nodes) {
+            let len = (24 + name.len()).next_multiple_of(8);
+            if next <= offset {
+                continue;
+            }
+            if out.len() + len > room {
+                break;
+            }
+            out.extend_from_slice(&ino.to_ne_bytes());
+            out.extend_from_slice(&next.to_ne_bytes());
+            out.extend_from_slice(&(name.len() as u32).to_ne_bytes());
+            out.extend_from_slice(&(kind >> 12).to_ne_bytes());
+            out.extend_from_slice(name.as_bytes());
+            out.resize(out.len().next_multiple_of(8), 0);
+        }
+        Ok(Action::Reply(
+            Reply::ok(header.unique).bytes(&out).finish(0),
+        ))
+    }
+
+    fn read(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let file = self.file(header.node)?;
+        let mut f = Fields(body);
+        let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
+        let len = f.u32().ok_or(libc::EINVAL)?.min(MAX_IO);
+        let left = self.files[file].size.saturating_sub(offset);
+        let len = u32::try_from(left.min(u64::from(len))).unwrap_or(MAX_IO);
+        if len == 0 {
+            return Ok(Action::Reply(Reply::ok(header.unique).finish(0)));
+        }
+        Ok(Action::Read { file, offset, len })
+    }
+
+    fn write(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let file = self.file(header.node)?;
+        let mut f = Fields(body);
+        let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
+        let len = f.u32().ok_or(libc::EINVAL)?;
+        if body.len().saturating_sub(40) < len as usize || len > MAX_IO {
+            return Err(libc::EINVAL);
+        }
+        if self.files[file].read_only {
+            return Err(libc::EROFS);
+        }
+        // A device does not grow: a write beyond its end is cut, one that starts there fails.
+        let left = self.files[file].size.saturating_sub(offset);
+        match u32::try_from(left.min(u64::from(len))).unwrap_or(len) {
+            0 if len > 0 => Err(libc::ENOSPC),
+            0 => Ok(Action::Reply(written(header.unique, 0))),
+            len => Ok(Action::Write { file, offset, len }),
+        }
+    }
+
+    fn fallocate(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let file = self.file(header.node)?;
+        let mut f = Fields(body);
+        let _fh = f.u64();
+        let offset = f.u64().ok_or(libc::EINVAL)?;
+        let len = f.u64().ok_or(libc::EINVAL)?;
+        let mode = f.u32().ok_or(libc::EINVAL)?;
+        if self.files[file].read_only {
+            return Err(libc::EROFS);
+        }
+        let left = self.files[file].size.saturating_sub(offset);
+        match mode & !FALLOC_KEEP_SIZE {
+            FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE if left == 0 || len == 0 => {
+                Ok(Action::Reply(Reply::ok(header.unique).finish(0)))
+            }
+            FALLOC_PUNCH_HOLE => Ok(Action::Zero {
+                file,
+                offset,
+                len: len.min(left),
+                unmap: true,
+            }),
+            FALLOC_ZERO_RANGE => Ok(Action::Zero {
+                file,
+                offset,
+                len: len.min(left),
+                unmap: false,
+            }),
+            0 if len <= left => Ok(Action::Reply(Reply::ok(header.unique).finish(0))),
+            0 => Err(libc::ENOSPC),
+            _ => Err(libc::EOPNOTSUPP),
+        }
+    }
+
+    /// Every byte counts as data; the end is the only hole.
+    fn lseek(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
+        let size = self.files[self.file(header.node)?].size;
+        let mut f = Fields(body);
+        let _fh = f.u64();
+        let offset = f.u64().ok_or(libc::EINVAL)?;
+        let whence = f.u32().ok_or(libc::EINVAL)?;
+        if offset >= size {
+            return Err(libc::ENXIO);
+        }
+        let to = match whence {
+            3 => offset,
+            4 => size,
+            _ => return Err(libc::EINVAL),
+        };
+        Ok(Action::Reply(Reply::ok(header.unique).u64(to).finish(0)))
+    }
+}
+
+/// Reply to a WRITE of which `len` bytes were taken.
+pub fn written(unique: u64, len: u32) -> Vec<u8> {
+    Reply::ok(unique).u32(len).u32(0).finish(0)
+}
+
+fn slot(node: u64) -> Option<usize> {
+    usize::try_from(node.checked_sub(2)?).ok()
+}
+
+fn find(nodes: &[Node], parent: u64, name: &[u8]) -> Option<u64> {
+    let at = nodes.iter().position(|n| match n {
+        Node::Dir { name: n, parent: p }
+        | Node::File {
+            name: n, parent: p, ..
+        } => *p == parent && n.as_bytes() == name,
+    })?;
+    Some(at as u64 + 2)
+}
+
+fn init_reply(unique: u64, body: &[u8]) -> Result<Action, i32> {
+    let mut f = Fields(body);
+    let major = f.u32().ok_or(libc::EINVAL)?;
+    let minor = f.u32().ok_or(libc::EINVAL)?;
+    let readahead = f.u32().unwrap_or(0);
+    let low = f.u32().unwrap_or(0);
+    let high = f.u32().unwrap_or(0);
+    if major < 7 || (major == 7 && minor < 23) {
+        return Err(libc::EPROTO);
+    }
+    let offered = u64::from(low)
+        | if u64::from(low) & init::INIT_EXT != 0 {
+            u64::from(high) << 32
+        } else {
+            0
+        };
+    let wanted = init::ASYNC_READ
+        | init::BIG_WRITES
+        | init::ASYNC_DIO
+        | init::PARALLEL_DIROPS
+        | init::MAX_PAGES
+        | init::INIT_EXT
+        | init::DIRECT_IO_ALLOW_MMAP
+        | init::HAS_RESEND;
+    let flags = offered & wanted;
+    let max_pages = (MAX_IO / 4096) as u16;
+    let reply = Reply::ok(unique)
+        .u32(7)
+        .u32(minor.min(PROTOCOL_MINOR))
+        .u32(readahead.min(MAX_IO))
+        .u32(flags as u32)
+        .bytes(&MAX_BACKGROUND.to_ne_bytes())
+        .bytes(&(MAX_BACKGROUND / 4 * 3).to_ne_bytes())
+        .u32(MAX_IO)
+        .u32(1) // time granularity
+        .bytes(&max_pages.to_ne_bytes())
+        .bytes(&[0; 2]) // map alignment
+        .u32((flags >> 32) as u32)
+        .bytes(&[0; 28]); // stacking depth, time-out, unused
+    Ok(Action::Reply(reply.finish(0)))
+}
+
+fn statfs(unique: u64) -> Vec<u8> {
+    let mut reply = Reply::ok(unique);
+    for _ in 0..5 {
+        reply = reply.u64(0); // blocks, free, available, files, free files
+    }
+    reply.u32(512).u32(255).u32(512).bytes(&[0; 28]).finish(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::OUT_HEADER;
+    use super::*;
+
+    fn folder() -> Folder {
+        let file = |path: &str, size, read_only| File {
+            path: path.into(),
+            size,
+            read_only,
+        };
+        Folder::new(
+            vec![
+                file("vg/a", 8192, false),
+                file("vg/b", 4096, true),
+                file("c", 512, false),
+            ],
+            7,
+            8,
+        )
+        .expect("paths are plain")
+    }
+
+    fn ask(opcode: u32, node: u64, words: &[u64]) -> Action {
+        let body: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        folder().handle(
+            &InHeader {
+                len: 0,
+                opcode,
+                unique: 9,
+                node,
+            },
+            &body,
+        )
+    }
+
+    fn errno(action: &Action) -> i32 {
+        match action {
+            Action::Reply(r) => -i32::from_ne_bytes(r[4..8].try_into().unwrap()),
+            _ => 0,
+        }
+    }
+
+    fn lookup(parent: u64, name: &str) -> Result<u64, i32> {
+        let mut body = name.as_bytes().to_vec();
+        body.push(0);
+        let header = InHeader {
+            len: 0,
+            opcode: op::LOOKUP,
+            unique: 9,
+            node: parent,
+        };
+        match folder().handle(&header, &body) {
+            Action::Reply(r) if r.len() > OUT_HEADER => Ok(u64::from_ne_bytes(
+                r[OUT_HEADER..OUT_HEADER + 8].try_into().unwrap(),
+            )),
+            other => Err(errno(&other)),
+        }
+    }
+
+    #[test]
+    fn names_lead_to_fixed_nodes() {
+        assert_eq!(lookup(1, "vg"), Ok(2));
+        assert_eq!(lookup(2, "a"), Ok(3));
+        assert_eq!(lookup(2, "b"), Ok(4));
+        assert_eq!(lookup(1, "c"), Ok(5));
+        assert_eq!(lookup(1, "a"), Err(libc::ENOENT));
+        assert_eq!(lookup(3, "a"), Err(libc::ENOENT));
+    }
+
+    #[test]
+    fn io_is_cut_to_the_file_and_refused_where_it_may_not_be() {
+        let read = |node, offset, len| ask(op::READ, node, &[0, offset, len, 0, 0]);
+        assert_eq!(
+            read(3, 4096, 8192),
+            Action::Read {
+                file: 0,
+                offset: 4096,
+                len: 4096
+            }
+        );
+        assert!(matches!(read(3, 8192, 1), Action::Reply(r) if r.len() == OUT_HEADER));
+        assert_eq!(errno(&read(2, 0, 1)), libc::EISDIR);
+        assert_eq!(errno(&read(1, 0, 1)), libc::EISDIR);
+        assert_eq!(errno(&read(99, 0, 1)), libc::ENOENT);
+        let write = |node, offset| ask(op::WRITE, node, &[0, offset, 16, 0, 0, 1, 2]);
+        assert_eq!(
+            write(3, 8184),
+            Action::Write {
+                file: 0,
+                offset: 8184,
+                len: 8
+            }
+        );
+        assert_eq!(errno(&write(3, 8192)), libc::ENOSPC);
+        assert_eq!(errno(&write(4, 0)), libc::EROFS);
+        // A body shorter than it says.
+        assert_eq!(
+            errno(&ask(op::WRITE, 3, &[0, 0, 17, 0, 0, 1, 2])),
+            libc::EINVAL
+        );
+        assert_eq!(errno(&ask(op::OPEN, 4, &[1])), libc::EROFS);
+        assert_eq!(errno(&ask(op::OPEN, 4, &[0])), 0);
+    }
+
+    #[test]
+    fn holes_and_zero_ranges_become_zeroes() {
+        let fallocate = |mode| ask(op::FALLOCATE, 3, &[0, 4096, 8192, mode]);
+        let zero = |unmap| Action::Zero {
+            file: 0,
+            offset: 4096,
+            len: 4096,
+            unmap,
+        };
+        assert_eq!(fallocate(3), zero(true));
+        assert_eq!(fallocate(0x11), zero(false));
+        assert_eq!(errno(&fallocate(0)), libc::ENOSPC);
+        assert_eq!(errno(&fallocate(8)), libc::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn a_device_keeps_its_size() {
+        // valid = SIZE, fh, size
+        assert_eq!(errno(&ask(op::SETATTR, 3, &[8, 0, 8192])), 0);
+        assert_eq!(errno(&ask(op::SETATTR, 3, &[8, 0, 0])), libc::EPERM);
+    }
+
+    #[test]
+    fn a_listing_continues_where_it_stopped() {
+        let names = |offset, room| match ask(op::READDIR, 1, &[0, offset, room]) {
+            Action::Reply(r) => {
+                let mut rest = &r[OUT_HEADER..];
+                let mut names = Vec::new();
+                while !rest.is_empty() {
+                    let len = u32::from_ne_bytes(rest[16..20].try_into().unwrap()) as usize;
+                    let next = u64::from_ne_bytes(rest[8..16].try_into().unwrap());
+                    names.push((
+                        next,
+                        String::from_utf8_lossy(&rest[24..24 + len]).into_owned(),
+                    ));
+                    rest = &rest[(24 + len).next_multiple_of(8)..];
+                }
+                names
+            }
+            other => panic!("{other:?}"),
+        };
+        let all = names(0, 4096);
+        let plain: Vec<&str> = all.iter().map(|n| n.1.as_str()).collect();
+        assert_eq!(plain, [".", "..", "vg", "c"]);
+        for (i, (next, _)) in all.iter().enumerate() {
+            assert_eq!(names(*next, 4096), all[i + 1..]);
+        }
+        assert_eq!(names(0, 70).len(), 2, "cut to the room given");
+    }
+
+    #[test]
+    fn init_takes_only_what_the_kernel_offers() {
+        let offered = init::ASYNC_DIO | init::INIT_EXT | init::HAS_RESEND;
+        let body = [
+            7 | 40 << 32,
+            131_072 | (offered & 0xffff_ffff) << 32,
+            offered >> 32,
+        ];
+        match ask(op::INIT, 0, &body) {
+            Action::Reply(r) => {
+                assert_eq!(r.len(), OUT_HEADER + 64);
+                let word = |n: usize| u32::from_ne_bytes(r[16 + n..20 + n].try_into().unwrap());
+                assert_eq!((word(0), word(4)), (7, 39));
+                assert_eq!(u64::from(word(12)) | u64::from(word(32)) << 32, offered);
+                assert_eq!(word(20), MAX_IO);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(errno(&ask(op::INIT, 0, &[7 | 22 << 32])), libc::EPROTO);
+    }
+
+    #[test]
+    fn paths_must_be_plain_and_distinct() {
+        let make = |paths: &[&str]| {
+            let files = paths.iter().map(|p| File {
+                path: (*p).into(),
+                size: 1,
+                read_only: false,
+            });
+            Folder::new(files.collect(), 0, 0).is_some()
+        };
+        assert!(make(&["a/b", "a/c"]));
+        for bad in [
+            &["a", "a"][..],
+            &["a", "a/b"],
+            &["a/b/c"],
+            &["../a"],
+            &[""],
+            &["a/"],
+        ] {
+            assert!(!make(bad), "{bad:?}");
+        }
+    }
+}

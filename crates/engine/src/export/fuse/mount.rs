@@ -4,12 +4,10 @@ use std::fs::OpenOptions;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
@@ -105,7 +103,6 @@ fn open_dev_fuse() -> io::Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
-        .custom_flags(OFlags::CLOEXEC.bits().cast_signed())
         .open("/dev/fuse")?;
     Ok(file.into())
 }

@@ -81,11 +81,17 @@ pub enum AllocError {
         /// The policy was contiguous.
         contiguous: bool,
     },
+    /// As many as possible were wanted, and there is not one where the policy allows.
+    NoneSuitable {
+        /// The policy was contiguous.
+        contiguous: bool,
+    },
 }
 
 impl AllocError {
     /// The message for the user.
     pub fn message(&self, lv_name: &str) -> String {
+        let kind = |contiguous: &bool| if *contiguous { "contiguous " } else { "" };
         match self {
             Self::TooFewFree { needed, free } => format!(
                 "Insufficient free space: {needed} extents needed, but only {free} available"
@@ -95,7 +101,11 @@ impl AllocError {
                 contiguous,
             } => format!(
                 "Insufficient suitable {}allocatable extents for logical volume {lv_name}: {missing} more required",
-                if *contiguous { "contiguous " } else { "" }
+                kind(contiguous)
+            ),
+            Self::NoneSuitable { contiguous } => format!(
+                "Insufficient suitable {}allocatable extents found for logical volume {lv_name}.",
+                kind(contiguous)
             ),
         }
     }

@@ -152,10 +152,15 @@ impl<'a> Search<'a> {
                 break;
             }
         }
-        if self.allocated < wanted && !(self.request.at_most && self.allocated > 0) {
+        let contiguous = !can_split;
+        if self.request.at_most && self.allocated == 0 {
+            return Err(AllocError::NoneSuitable { contiguous });
+        }
+        if self.allocated < wanted && !self.request.at_most {
+            let missing = self.physical(wanted - self.allocated);
             return Err(AllocError::NotSuitable {
-                missing: self.physical(wanted - self.allocated),
-                contiguous: !can_split,
+                missing,
+                contiguous,
             });
         }
         Ok(self.pieces)

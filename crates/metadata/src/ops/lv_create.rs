@@ -126,7 +126,8 @@ fn create(
             old.max_lv, old.name
         )));
     }
-    let at_most = matches!(request.size.amount, Amount::Percent(..));
+    let free = vg_free(old, &usage);
+    let at_most = matches!(request.size.amount, Amount::Percent(..)).then_some(free);
     let wanted = stripe_boundary(old, pe_wanted, layout.stripes(), at_most, notices)?;
     lv_name::check_length(&old.name, &name)?;
 
@@ -259,9 +260,7 @@ fn extents(
             };
             let n = base.saturating_mul(u64::from(percent)) / 100;
             if n == 0 {
-                return Err(OpError::no_space(
-                    "Calculated size of logical volume is 0 extents. Needs to be larger.",
-                ));
+                return Err(none_left());
             }
             n
         }
@@ -272,12 +271,12 @@ fn extents(
     Ok(n)
 }
 
-/// Rounds to a multiple of the stripes: up, or down for "at most" sizes.
+/// Rounds to a multiple of the stripes: up, or down when "at most" would exceed what is free.
 fn stripe_boundary(
     vg: &Vg,
     extents: u64,
     stripes: u32,
-    at_most: bool,
+    at_most: Option<u64>,
     notices: &mut Vec<Notice>,
 ) -> Result<Extents, OpError> {
     let stripes = u64::from(stripes.max(1));
@@ -289,23 +288,34 @@ fn stripe_boundary(
         ))
     };
     let rest = extents % stripes;
-    if rest == 0 {
-        return u32::try_from(extents).map(Extents).map_err(|_| too_large());
-    }
-    let down = at_most && extents > stripes;
-    let new = if down {
-        extents - rest
-    } else {
-        extents + stripes - rest
+    let up = extents + stripes - rest;
+    let new = match at_most {
+        _ if rest == 0 => extents,
+        Some(free) if up > free => {
+            let down = extents - rest;
+            notices.push(Notice::print(format!(
+                "Rounding size ({extents} extents) down to stripe boundary size ({down} extents)"
+            )));
+            down
+        }
+        _ => {
+            let size = |n: u64| show(Sectors(n.saturating_mul(vg.extent_size.0)));
+            notices.push(Notice::print(format!(
+                "Rounding size {} ({extents} extents) up to stripe boundary size {} ({up} extents).",
+                size(extents),
+                size(up),
+            )));
+            up
+        }
     };
-    let size = |n: u64| show(Sectors(n.saturating_mul(vg.extent_size.0)));
-    notices.push(Notice::print(format!(
-        "Rounding size {} ({extents} extents) {} to stripe boundary size {} ({new} extents).",
-        size(extents),
-        if down { "down" } else { "up" },
-        size(new),
-    )));
+    if new == 0 {
+        return Err(none_left());
+    }
     u32::try_from(new).map(Extents).map_err(|_| too_large())
+}
+
+fn none_left() -> OpError {
+    OpError::no_space("Calculated size of logical volume is 0 extents. Needs to be larger.")
 }
 
 fn new_lv(request: &LvCreate<'_>, name: String, ids: &mut dyn IdSource) -> Result<Lv, OpError> {

@@ -6,7 +6,7 @@ use super::lv_tree::{check_editable, full_name, snapshots};
 use super::pv_args::{PvArg, pv_ranges};
 use super::size::{Amount, PercentOf, Sign, Size, show};
 use super::{Done, OpError};
-use crate::alloc::{self, AllocConfig, FreeMap, PvRange};
+use crate::alloc::{self, AllocConfig, AllocError, FreeMap, PvRange};
 use crate::model::usage::Usage;
 use crate::model::{AllocPolicy, Lv, LvKey, SegmentKind, Vg};
 use crate::notice::Notice;
@@ -100,12 +100,15 @@ fn resize(
         grow.run(&mut vg, &target, notices)?
     };
     let size = |n: Extents| show(n.to_sectors(old.extent_size));
-    notices.push(Notice::print(format!(
-        "Size of logical volume {} changed from {} ({existing} extents) to {} ({new} extents).",
-        full_name(old, request.lv),
-        size(existing),
-        size(new),
-    )));
+    let (name, was) = (full_name(old, request.lv), size(existing));
+    notices.push(Notice::print(if new == existing {
+        format!("Size of logical volume {name} unchanged from {was} ({existing} extents).")
+    } else {
+        format!(
+            "Size of logical volume {name} changed from {was} ({existing} extents) to {} ({new} extents).",
+            size(new)
+        )
+    }));
     Ok((vg, Resized { old: existing, new }))
 }
 
@@ -141,8 +144,11 @@ fn target(
         Amount::Extents(n) => u64::from(n),
         Amount::Sectors(size) => whole_extents(vg, size, sign, notices),
         Amount::Percent(percent, of) => {
-            at_most = sign != Sign::Minus
-                && matches!(of, PercentOf::Vg | PercentOf::Free | PercentOf::Pvs);
+            at_most = match of {
+                PercentOf::Free => sign != Sign::Minus,
+                PercentOf::Vg | PercentOf::Pvs => sign == Sign::None,
+                PercentOf::Lv | PercentOf::Origin => false,
+            };
             let base = percent_base(vg, usage, request.lv, of, offered)?;
             let product = base.saturating_mul(u64::from(percent));
             if sign == Sign::Minus {
@@ -288,7 +294,8 @@ impl Grow<'_> {
         let lv = &self.old.lvs[self.request.lv];
         let existing = lv.extents();
         let (stripes, stripe_size) = self.stripes(lv, notices)?;
-        let more = round_to_stripes(existing, target, stripes, notices)?;
+        let free = vg_free(self.old, self.usage);
+        let more = round_to_stripes(existing, target, stripes, free, notices)?;
         let new = Extents(existing.0 + more.0);
         if more.is_zero() {
             return Err(matches_existing(new, "."));
@@ -396,24 +403,30 @@ impl Grow<'_> {
             at_most,
             config: self.request.config,
         };
-        let pieces = alloc::allocate(self.old, map, &request)
-            .map_err(|e| OpError::no_space(e.message(&lv.name)))?;
+        let pieces = match alloc::allocate(self.old, map, &request) {
+            Ok(pieces) => pieces,
+            // "At most" is kept by nothing, too.
+            Err(AllocError::NoneSuitable { .. }) => return Ok(()),
+            Err(e) => return Err(OpError::no_space(e.message(&lv.name))),
+        };
         append_pieces(lv, &pieces, stripe_size);
         Ok(())
     }
 }
 
-/// By how much the LV grows, as a multiple of the stripes: up, or down for "at most" sizes.
+/// By how much the LV grows, as a multiple of the stripes: up, or down when "at most" would exceed
+/// what is free.
 fn round_to_stripes(
     existing: Extents,
     target: &Target,
     stripes: u32,
+    free: u64,
     notices: &mut Vec<Notice>,
 ) -> Result<Extents, OpError> {
     let more = target.extents - existing.get();
     let stripes = u64::from(stripes);
     let rest = more % stripes;
-    let down = target.at_most && more > stripes;
+    let down = target.at_most && more + stripes - rest > free;
     let rounded = match rest {
         0 => more,
         _ if down => more - rest,

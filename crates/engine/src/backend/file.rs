@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
 use super::choice::Hints;
 use super::gate::Gate;
+use super::image_lock::ImageLock;
 use crate::io::SECTOR;
 
 /// tmpfs, ramfs, hugetlbfs: files that are memory, where no operation waits for a device.
@@ -37,6 +38,9 @@ pub struct OpenHow {
     pub direct: Direct,
     /// Block devices: refuse if the kernel or somebody else holds it exclusively.
     pub exclusive: bool,
+    /// Regular files: refuse if somebody else uses the image ([`ImageLock`]), and keep others
+    /// from it.
+    pub lock: bool,
     /// First byte of the range that is used (a partition).
     pub start: u64,
     /// Length of the range in bytes; to the end if none.
@@ -65,6 +69,8 @@ pub struct FileStore {
     pub(crate) gate: Gate,
     /// What was learned about its speed.
     pub(crate) hints: Hints,
+    /// Keeps others from the image.
+    _lock: Option<Arc<ImageLock>>,
 }
 
 pub(super) struct Opened {
@@ -75,6 +81,10 @@ pub(super) struct Opened {
 
 pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
     let is_block = std::fs::metadata(path)?.file_type().is_block_device();
+    let lock = match how.lock && !is_block {
+        true => Some(ImageLock::take(path, !how.read_only)?),
+        false => None,
+    };
     let direct = match how.direct {
         Direct::Auto => is_block,
         Direct::Always => true,
@@ -135,6 +145,7 @@ pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
         memory: memory && regular,
         gate: Gate::default(),
         hints: Hints::default(),
+        _lock: lock,
     };
     Ok(Opened {
         store,

@@ -5,6 +5,7 @@ pub(crate) mod choice;
 pub(crate) mod driver;
 mod file;
 pub(crate) mod gate;
+mod image_lock;
 mod mem;
 pub(crate) mod pool;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use file::{Direct, FileStore, OpenHow};
+pub use image_lock::ImageLock;
 pub use mem::MemStore;
 
 use crate::device::Device;

@@ -4,3 +4,4 @@
 
 pub(crate) mod fuse;
 pub(crate) mod mem;
+pub(crate) mod ofd;

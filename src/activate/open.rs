@@ -115,6 +115,7 @@ fn open_pv(
             read_only: !how.write,
             direct: how.direct,
             exclusive: how.exclusive,
+            lock: how.exclusive,
             start: device.start.0,
             len: device.partition.map(|_| device.size.0),
             logical: Some(device.logical_block_size),

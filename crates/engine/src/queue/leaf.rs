@@ -117,10 +117,10 @@ impl Core {
             && let Some(data) = &mut mem
         {
             match inline(file, op, way, offset, data) {
-                Ok(n) if n < len => done = n,
-                ended => {
-                    let kind = |e: Errno| (ErrorKind::from_errno(e.raw_os_error()), offset);
-                    let result = ended.map(|_| ()).map_err(kind);
+                (n, None) if n < len => done = n,
+                (n, failed) => {
+                    let kind = |e: Errno| (ErrorKind::from_errno(e.raw_os_error()), offset + n);
+                    let result = failed.map(kind).map_or(Ok(()), Err);
                     return self.leaf_answer(of, backing, op, offset, result, mem);
                 }
             }
@@ -248,41 +248,42 @@ fn zeroes(kept: &mut Option<Lent>) -> &mut Lent {
 }
 
 /// Does a read or write in this thread. Gives the bytes done: all, or fewer if the rest would wait
-/// ([`Route::Try`]).
+/// ([`Route::Try`]) or has failed.
 fn inline(
     file: &FileStore,
     op: Op,
     way: Route,
     offset: u64,
     mem: &mut Slice,
-) -> Result<u64, Errno> {
+) -> (u64, Option<Errno>) {
     let len = mem.len() as u64;
     let mut done = 0;
     while done < len {
         let at = file.start + offset + done;
-        let n = match op {
-            Op::Read => {
-                let bytes = mem.bytes_mut().ok_or(Errno::INVAL)?;
+        let result = match (op, mem.bytes_mut()) {
+            (Op::Read, None) => Err(Errno::INVAL),
+            (Op::Read, Some(bytes)) => {
                 let rest = &mut bytes[done as usize..];
                 match way {
                     Route::Try => match try_read(file, rest, at) {
-                        Ok(n) => n,
-                        Err(_) => return Ok(done),
+                        Err(_) => return (done, None),
+                        ok => ok,
                     },
-                    _ => rustix::io::retry_on_intr(|| rustix::io::pread(&file.fd, &mut *rest, at))?,
+                    _ => rustix::io::retry_on_intr(|| rustix::io::pread(&file.fd, &mut *rest, at)),
                 }
             }
-            _ => timed_write(file, &mem.bytes()[done as usize..], at)?,
+            _ => timed_write(file, &mem.bytes()[done as usize..], at),
         };
-        if n == 0 {
-            return Err(Errno::IO);
+        match result {
+            Ok(0) => return (done, Some(Errno::IO)),
+            Ok(n) => done += n as u64,
+            Err(e) => return (done, Some(e)),
         }
-        done += n as u64;
     }
     if way == Route::Try {
         file.hints.tried(true);
     }
-    Ok(done)
+    (done, None)
 }
 
 fn try_read(file: &FileStore, into: &mut [u8], at: u64) -> Result<usize, Errno> {

@@ -82,6 +82,8 @@ commands! {
     "lvresize", "Change the size of a logical volume", "LV [PV[:RANGE] ...]", sets::LVRESIZE, commands::lvresize::resize;
 
     // ulvm's own.
+    "read", "Copy the contents of a logical volume to standard output", "LV", sets::READ, commands::read::run;
+    "write", "Copy standard input into a logical volume", "LV", sets::WRITE, commands::write::run;
 }
 
 /// The row of a command.

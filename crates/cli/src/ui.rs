@@ -95,6 +95,11 @@ impl Terminal {
         self.broken.borrow_mut().take().map_or(Ok(()), Err)
     }
 
+    /// Nobody reads standard output any more, or it cannot be written.
+    pub fn closed(&self) -> bool {
+        self.closed.get()
+    }
+
     fn note(&self, outcome: io::Result<()>) {
         if let Err(e) = outcome {
             self.closed.set(true);

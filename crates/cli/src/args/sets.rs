@@ -912,3 +912,9 @@ pub const VGSPLIT: &[Opt] = &[
     Opt::Units,
     Opt::VgMetadataCopies,
 ];
+
+/// Options of `read` beside the common ones.
+pub const READ: &[Opt] = &[Opt::ActivationMode, Opt::Length, Opt::Offset];
+
+/// Options of `write` beside the common ones.
+pub const WRITE: &[Opt] = &[Opt::ActivationMode, Opt::Offset];

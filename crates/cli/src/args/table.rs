@@ -143,6 +143,7 @@ options! {
     Interval, Some('i'), "interval", Text, "Seconds between progress reports";
     Journal, None, "journal", Text, "What to record in the journal";
     LabelSector, None, "labelsector", Number, "Sector of the label, 0 to 3";
+    Length, None, "length", Size('b'), "How much, in bytes";
     List, Some('l'), "list", Flag, "List";
     Listlvs, None, "listlvs", Flag, "List the LVs that use the device";
     Listvg, None, "listvg", Flag, "Print the VG of the device";
@@ -190,6 +191,7 @@ options! {
     Notifydbus, None, "notifydbus", Flag, "Send a notice on D-Bus";
     Noudevsync, None, "noudevsync", Flag, "Do not wait for udev";
     NoVolumeGroup, Some('n'), "novolumegroup", Flag, "Only PVs of no VG";
+    Offset, None, "offset", Size('b'), "Where to begin, in bytes";
     Options, Some('o'), "options", List, "Fields to show; + adds, - removes, # packs";
     Originname, None, "originname", Text, "Name of the origin";
     Partial, Some('P'), "partial", Flag, "As --activationmode partial";

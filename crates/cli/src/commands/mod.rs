@@ -47,3 +47,6 @@ pub mod lvrename;
 pub mod lvresize;
 
 // ulvm's own.
+pub mod content;
+pub mod read;
+pub mod write;

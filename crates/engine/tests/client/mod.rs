@@ -1,4 +1,6 @@
 //! A plain NBD client for tests. It panics on what a server must never send.
+//! Each test binary uses a part of it.
+#![allow(dead_code)]
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -51,6 +51,7 @@ commands! {
 
     // Physical volumes.
     "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;
+    "pvck", "Check, dump and repair headers and metadata on a device", "DEVICE ...", sets::PVCK, commands::pvck::run;
     "pvcreate", "Make physical volumes of devices or image files", "DEVICE ...", sets::PVCREATE, commands::pvcreate::run;
     "pvremove", "Destroy the labels of physical volumes", "PV ...", sets::PVREMOVE, commands::pvremove::run;
     "pvresize", "Change the size of physical volumes", "PV|@TAG ...", sets::PVRESIZE, commands::pvresize::run;

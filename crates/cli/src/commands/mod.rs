@@ -13,7 +13,10 @@ pub mod vgs;
 // Physical volumes.
 mod pv_make;
 mod pv_operands;
+
 pub mod pvchange;
+pub mod pvck;
+mod pvck_repair;
 pub mod pvcreate;
 pub mod pvremove;
 pub mod pvresize;

@@ -1,5 +1,6 @@
 //! Making PVs: shared by pvcreate, vgcreate and vgextend.
 
+use ulvm::discover::Source;
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::{DevKey, FoundPv};
 use ulvm::session::{NewPv, RandomIds, Session};
@@ -314,7 +315,11 @@ pub fn member_of(session: &Session, pv: &FoundPv) -> NewMember {
     NewMember {
         id: pv.label.id,
         device: device.name.clone(),
-        device_id: device.device_id.clone(),
+        // Metadata name a device by its identity only where a devices file is in use.
+        device_id: match session.source() {
+            Ok(Source::File(_)) => device.device_id.clone(),
+            _ => None,
+        },
         size: pv.label.device_size.sectors_floor(),
         pe_start: pv.label.data_start.sectors_floor(),
         pe_limit: end.min(pv.label.device_size).sectors_floor(),

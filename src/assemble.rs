@@ -301,6 +301,16 @@ impl<'a> Assembler<'a> {
             }
         }
         read.outdated = self.outdated(vg, group, &newest);
+        let members = read.pvs.iter().flat_map(|p| {
+            let found = p.found.iter().map(|f| f.device);
+            found.chain(p.duplicates.iter().copied())
+        });
+        let owned = members.chain(read.outdated.iter().map(|o| o.device));
+        let owned: Vec<DevKey> = owned.collect();
+        for device in owned {
+            let owners = &mut self.out.inventory.owners;
+            owners.insert(device, vg.name.clone());
+        }
         if self.hide(&read) {
             let found = read.pvs.into_iter().filter_map(|p| p.found);
             self.out.inventory.hidden.extend(found);
@@ -464,9 +474,14 @@ impl<'a> Assembler<'a> {
         self.report_copies(group, newest);
         let vg = &read.vg;
         for pv in &read.outdated {
+            let old = pv.mdas.iter().find_map(|m| match m.state {
+                MdaState::Stale { seqno, .. } => Some(seqno),
+                _ => None,
+            });
             self.warn(format!(
-                "outdated PV {} has been removed in current VG {} seqno {}.",
+                "outdated PV {} seqno {} has been removed in current VG {} seqno {}.",
                 self.name(pv.device),
+                old.unwrap_or(0),
                 vg.name,
                 vg.seqno
             ));

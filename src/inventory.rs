@@ -1,5 +1,6 @@
 //! What a scan found: devices, labels, volume groups, and what is wrong with them.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use ulvm_metadata::model::arena::Key;
@@ -239,6 +240,8 @@ pub struct Inventory {
     pub excluded: Vec<(String, String)>,
     /// Duplicates that are not used.
     pub duplicates: Vec<Duplicate>,
+    /// Name of the VG a device belongs to in any way.
+    pub(crate) owners: HashMap<DevKey, String>,
 }
 
 impl Inventory {
@@ -267,6 +270,12 @@ impl Inventory {
             (Some(one), None) => Some(one),
             _ => None,
         }
+    }
+    /// Name of the VG that a device belongs to in any way: as a PV, as a PV removed while it was
+    /// away, as a duplicate, or in a VG that this command may not see. It must not be made a PV of
+    /// something else.
+    pub fn owner(&self, device: DevKey) -> Option<&str> {
+        self.owners.get(&device).map(String::as_str)
     }
     /// The VG and PV on a device.
     pub fn pv_on(&self, device: DevKey) -> Option<(&VgRead, PvKey)> {

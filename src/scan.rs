@@ -159,6 +159,28 @@ impl Scan {
                 .all(|m| read_mda_header(disk, m.area).ok() == m.header)
     }
 
+    /// Areas that are bad, with `all` every area, each with its header: equal after two scans,
+    /// they are not in the middle of being written.
+    pub fn doubts(&self, all: bool) -> Vec<(DevKey, usize, Option<MdaHeader>)> {
+        let mut out = Vec::new();
+        for (n, entry) in self.entries.iter().enumerate() {
+            let Found::Pv(pv) = &entry.found else {
+                continue;
+            };
+            for (m, mda) in pv.mdas.iter().enumerate() {
+                let bad = match &mda.content {
+                    Content::BadHeader(_) | Content::BadText(_) => true,
+                    Content::Text(id) => self.texts.get(*id).summary.is_err(),
+                    Content::Empty | Content::Ignored => false,
+                };
+                if all || bad {
+                    out.push((DevKey(n), m, mda.header));
+                }
+            }
+        }
+        out
+    }
+
     /// The label and areas of a device.
     pub fn pv(&self, key: DevKey) -> Option<&ScannedPv> {
         match &self.entries.get(key.0)?.found {

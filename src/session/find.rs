@@ -55,13 +55,31 @@ impl Session {
         if self.names.as_ref().is_some_and(Vec::is_empty) {
             self.names = None;
         }
-        self.scan_quietly()?;
-        self.rebuild();
+        let assembled = self.scan_settled()?;
+        self.accept(assembled);
         Ok(())
     }
 
+    /// Scans until what looks damaged or unequal looks so twice: areas that are just being written
+    /// look like that for a moment, and no lock of ours keeps every writer away.
+    pub(super) fn scan_settled(&mut self) -> Result<Assembled> {
+        const TRIES_MAX: usize = 5;
+        let mut doubts = None;
+        for _ in 1..TRIES_MAX {
+            self.scan_quietly()?;
+            let assembled = self.assembled();
+            let now = self.scan.doubts(!assembled.inconsistent.is_empty());
+            if now.is_empty() || doubts.as_ref() == Some(&now) {
+                return Ok(assembled);
+            }
+            doubts = Some(now);
+        }
+        self.scan_quietly()?;
+        Ok(self.assembled())
+    }
+
     /// Reads the devices; nothing follows from it yet.
-    pub(super) fn scan_quietly(&mut self) -> Result<()> {
+    fn scan_quietly(&mut self) -> Result<()> {
         let source = self.source()?;
         let mut candidates = match &source {
             Source::Listed(names) => self.listed(names),
@@ -127,6 +145,14 @@ impl Session {
     pub(super) fn rebuild(&mut self) {
         let assembled = self.assembled();
         self.accept(assembled);
+    }
+
+    /// The same after a write of our own: what is wrong still has been said before.
+    pub(super) fn rebuild_quietly(&mut self) {
+        let assembled = self.assembled();
+        self.said
+            .extend(assembled.notices.into_iter().map(|n| n.text));
+        self.inventory = assembled.inventory;
     }
 
     /// What the last scan found.

@@ -60,7 +60,7 @@ impl Session {
             mdas: mdas.collect(),
         });
         self.list_device(device, Some(pv.id))?;
-        self.rebuild();
+        self.rebuild_quietly();
         self.inventory
             .orphan_on(device)
             .cloned()
@@ -78,7 +78,7 @@ impl Session {
         self.forget_hints();
         self.scan.entries[device.0].found = Found::Nothing;
         self.list_device(device, None)?;
-        self.rebuild();
+        self.rebuild_quietly();
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Session {
         if let Some(pv) = self.scan.pv_mut(device) {
             pv.label = label;
         }
-        self.rebuild();
+        self.rebuild_quietly();
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Session {
                 };
             }
         }
-        self.rebuild();
+        self.rebuild_quietly();
         Ok(())
     }
 

@@ -28,8 +28,7 @@ impl Session {
     /// Scans, then takes each VG's lock for a moment: a copy that differs from another may be a
     /// writer's half-done work, so it is looked at again under the lock before it is called wrong.
     fn read_all(&mut self) -> Result<()> {
-        self.scan_quietly()?;
-        let mut assembled = self.assembled();
+        let mut assembled = self.scan_settled()?;
         let names: Vec<String> = {
             let vgs = &assembled.inventory.vgs;
             vgs.iter().map(|v| v.vg.name.clone()).collect()
@@ -38,8 +37,7 @@ impl Session {
             let held = self.locks.mode(&super::vg_lock(&name)).is_some();
             self.lock_vg(&name, LockMode::Shared)?;
             if assembled.inconsistent.contains(&name) {
-                self.scan_quietly()?;
-                assembled = self.assembled();
+                assembled = self.scan_settled()?;
             }
             if !held {
                 self.unlock_vg(&name);

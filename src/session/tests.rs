@@ -537,8 +537,18 @@ fn concurrent_edits_lose_nothing() {
     place.make_vg(&names, MIB - 4096);
     let (threads, edits) = (4, 5);
     std::thread::scope(|scope| {
+        // A reader that no lock file keeps away always sees one whole VG and nothing wrong.
+        let (place, names) = (&place, &names);
+        scope.spawn(move || {
+            for _ in 0..40 {
+                let (mut session, ui) = place.session_with(names, "a=1", |s| {
+                    s.env.lock_dir = Some(place.path("reader"));
+                });
+                let seen = session.read(Scope::All).unwrap().vgs.len();
+                assert_eq!((seen, ui.warnings()), (1, Vec::new()));
+            }
+        });
         for t in 0..threads {
-            let (place, names) = (&place, &names);
             scope.spawn(move || {
                 for e in 0..edits {
                     let (mut session, _) = place.session_with(names, "backup/archive=0", |s| {

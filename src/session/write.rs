@@ -149,7 +149,7 @@ impl Session {
         if !self.settings.test {
             self.store().remove_backup(&old.vg.name);
         }
-        self.rebuild();
+        self.rebuild_quietly();
         Ok(())
     }
 
@@ -252,7 +252,7 @@ impl Session {
 
     /// Builds the inventory anew, writes the backup, returns the VG.
     fn finish(&mut self, id: ulvm_metadata::uuid::LvmUuid, store: &Store) -> Result<VgRead> {
-        self.rebuild();
+        self.rebuild_quietly();
         let vgs = &self.inventory.vgs;
         let read = vgs.iter().find(|v| v.vg.id == id).cloned();
         let read = read.ok_or_else(|| {

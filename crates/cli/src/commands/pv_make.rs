@@ -107,8 +107,8 @@ impl Making {
         let not_made = format!("{name}: physical volume not initialized.");
         let owner = session
             .inventory()
-            .pv_on(device)
-            .map(|(v, _)| format!(" of volume group \"{}\"", v.vg.name));
+            .owner(device)
+            .map(|vg| format!(" of volume group \"{vg}\""));
         let used = session
             .inventory()
             .orphan_on(device)
@@ -289,8 +289,7 @@ pub fn make_all(
 
 fn check_member(session: &mut Session, making: &Making, device: DevKey) -> Result<()> {
     let name = session.device(device).name.clone();
-    if let Some((owner, _)) = session.inventory().pv_on(device) {
-        let vg = &owner.vg.name;
+    if let Some(vg) = session.inventory().owner(device) {
         return Err(Error::refused(format!(
             "Physical volume '{name}' is already in volume group '{vg}'"
         ))

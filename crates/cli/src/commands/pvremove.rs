@@ -33,8 +33,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
 
 fn remove(session: &mut Session, device: DevKey, args: &Args) -> Result<()> {
     let name = session.device(device).name.clone();
-    let user = match session.inventory().pv_on(device) {
-        Some((vg, _)) => Some(vg.vg.name.clone()),
+    let user = match session.inventory().owner(device) {
+        Some(vg) => Some(vg.to_owned()),
         None => match session.inventory().orphan_on(device) {
             Some(orphan) if orphan.label.used => Some(String::new()),
             Some(_) => None,

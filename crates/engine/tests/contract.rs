@@ -163,7 +163,7 @@ fn every_way(unit: u64, rounds: usize) -> usize {
             };
             let alone = SyncDevice::new(Arc::clone(&device)).expect("sync");
             run(&mut Way::Alone(Box::new(alone)));
-            for driver in [DriverChoice::Pool, DriverChoice::Auto] {
+            for driver in [DriverChoice::Pool, DriverChoice::Uring] {
                 let engine = engine(driver);
                 run(&mut Way::Engine(Client::new(&engine, Arc::clone(&device))));
             }

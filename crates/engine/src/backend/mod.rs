@@ -8,6 +8,7 @@ pub(crate) mod gate;
 mod image_lock;
 mod mem;
 pub(crate) mod pool;
+pub(crate) mod uring;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use super::inbox::{Inbox, Message};
 use super::task::Task;
 use crate::backend::driver::Driver;
 use crate::backend::pool::{Pool, Threads};
+use crate::backend::uring::Uring;
 use crate::error::Error;
 use crate::limits::{DriverChoice, Settings};
 
@@ -111,11 +112,13 @@ impl Drop for Engine {
 }
 
 fn wants_pool(settings: &Settings) -> Result<bool, Error> {
-    match settings.driver {
-        DriverChoice::Pool | DriverChoice::Auto => Ok(true),
-        DriverChoice::Uring => Err(Error::Os {
+    match (settings.driver, Uring::available()) {
+        (DriverChoice::Pool, _) => Ok(true),
+        (_, Ok(())) => Ok(false),
+        (DriverChoice::Auto, Err(_)) => Ok(true),
+        (DriverChoice::Uring, Err(source)) => Err(Error::Os {
             what: "io_uring",
-            source: std::io::ErrorKind::Unsupported.into(),
+            source,
         }),
     }
 }
@@ -131,6 +134,9 @@ fn start_queue(
     let thread = std::thread::Builder::new()
         .name(format!("ulvm-queue-{number}"))
         .spawn(move || {
+            if settings.pin {
+                pin(number);
+            }
             let driver = make_driver(&settings, threads, &for_thread);
             match driver {
                 Err(e) => drop(told.send(Err(e))),
@@ -157,14 +163,32 @@ fn start_queue(
     }
 }
 
+/// Binds the calling thread to the `number`-th of the CPUs it may use. Best effort: a queue that
+/// may not be bound runs where it is put.
+fn pin(number: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else {
+        return;
+    };
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    if let Some(cpu) = cpus.nth(number) {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        let _ = sched_setaffinity(None, &one);
+    }
+}
+
 fn make_driver(
-    _settings: &Settings,
+    settings: &Settings,
     threads: Option<Arc<Threads>>,
     inbox: &Arc<Inbox>,
 ) -> Result<Box<dyn Driver>, Error> {
-    let threads = match threads {
-        Some(threads) => threads,
-        None => Threads::start(0)?,
-    };
-    Ok(Box::new(Pool::new(threads, Arc::clone(inbox))?))
+    if let Some(threads) = threads {
+        return Ok(Box::new(Pool::new(threads, Arc::clone(inbox))?));
+    }
+    let ring = Uring::new(settings.depth, Arc::clone(inbox)).map_err(|source| Error::Os {
+        what: "io_uring",
+        source,
+    })?;
+    Ok(Box::new(ring))
 }

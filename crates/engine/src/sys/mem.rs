@@ -212,6 +212,10 @@ impl Slice {
         // SAFETY: in bounds and initialised, and the only handle to its bytes.
         Some(unsafe { std::slice::from_raw_parts_mut(self.ptr().as_ptr(), self.len) })
     }
+    /// May be filled?
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
     /// Is the memory at a multiple of `align` (a power of two)?
     pub fn aligned(&self, align: u64) -> bool {
         (self.ptr().as_ptr() as u64) & (align - 1) == 0

@@ -5,3 +5,4 @@
 pub(crate) mod fuse;
 pub(crate) mod mem;
 pub(crate) mod ofd;
+pub(crate) mod ring;

@@ -1,0 +1,65 @@
+//! The driver on io_uring: one ring per queue.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::driver::{Driver, FileOp, Happened, Interest};
+use crate::queue::Inbox;
+use crate::sys::ring::Ring;
+
+/// One queue's ring.
+pub(crate) struct Uring {
+    ring: Ring,
+    inbox: Arc<Inbox>,
+    /// The inbox is being watched.
+    armed: bool,
+}
+
+impl Uring {
+    /// To be made on the queue's thread.
+    pub(crate) fn new(depth: u32, inbox: Arc<Inbox>) -> io::Result<Self> {
+        Ok(Self {
+            ring: Ring::new(depth)?,
+            inbox,
+            armed: false,
+        })
+    }
+
+    /// Does the kernel let this process use io_uring?
+    pub(crate) fn available() -> io::Result<()> {
+        Ring::new(4).map(drop)
+    }
+}
+
+impl Driver for Uring {
+    fn submit(&mut self, tag: u64, op: FileOp) -> Result<(), FileOp> {
+        self.ring.submit(tag, op)
+    }
+
+    fn watch(&mut self, tag: u64, fd: &Arc<OwnedFd>, interest: Interest) -> Result<(), Errno> {
+        self.ring.watch(tag, fd, interest)
+    }
+
+    fn unwatch(&mut self, tag: u64, _fd: &Arc<OwnedFd>) {
+        self.ring.unwatch(tag);
+    }
+
+    fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {
+        if !self.armed {
+            self.ring.watch_inbox(self.inbox.event());
+            self.armed = true;
+        }
+        if self.ring.collect(wait, happened) {
+            self.armed = false;
+            self.inbox.signalled();
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "io_uring"
+    }
+}

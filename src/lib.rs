@@ -23,6 +23,7 @@ pub mod lv_disk;
 pub mod lv_wipe;
 pub mod partition;
 mod scan;
+pub mod serve;
 pub mod session;
 pub mod signatures;
 mod sys;

@@ -33,6 +33,59 @@ pub fn ofd_try_lock(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -
     }
 }
 
+/// Signals that ask a server to end: SIGTERM, SIGINT and SIGHUP. While this value is there, they are
+/// held back in the thread that made it and in the threads that it starts afterwards.
+#[derive(Debug)]
+pub struct EndSignals {
+    set: libc::sigset_t,
+    before: libc::sigset_t,
+}
+
+impl EndSignals {
+    /// Holds them back from now on.
+    pub fn hold() -> io::Result<Self> {
+        let mut set = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: both pointers lead to live sets; sigemptyset initialises the first before it is
+        // used, and pthread_sigmask writes the second.
+        let (rc, set, before) = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+                libc::sigaddset(set.as_mut_ptr(), signal);
+            }
+            let rc = libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
+            (rc, set.assume_init(), before.assume_init())
+        };
+        match rc {
+            0 => Ok(Self { set, before }),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Waits until one of them comes.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut signal = 0;
+        // SAFETY: the set is initialised, and the number is ours to be written to.
+        match unsafe { libc::sigwait(&raw const self.set, &raw mut signal) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+impl Drop for EndSignals {
+    fn drop(&mut self) {
+        // SAFETY: the set was filled in by pthread_sigmask.
+        unsafe {
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.before,
+                std::ptr::null_mut(),
+            )
+        };
+    }
+}
+
 /// Offset of local time from UTC at `time` (seconds since 1970), in seconds; 0 if unknown.
 pub fn local_offset(time: i64) -> i32 {
     let time: libc::time_t = time;

@@ -13,7 +13,7 @@ use ulvm_metadata::model::LvKey;
 
 use super::plan::{self, Hole, Map, Missing, On, Plan, Planned, Row, Under};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::VgRead;
+use crate::inventory::{DevKey, VgRead};
 use crate::session::Session;
 
 /// How an LV is opened.
@@ -62,8 +62,25 @@ pub struct Opened {
     pub holes: Vec<Hole>,
 }
 
+/// PVs that are open already, for LVs that are opened together: each is opened once, which
+/// exclusive opening demands, and a flush of one LV knows what was written through another.
+#[derive(Debug, Default)]
+pub struct OpenPvs(Vec<(DevKey, Arc<Backing>)>);
+
 /// Opens an LV of a VG as it was read. Every PV it lies on is opened once.
 pub fn open(session: &Session, vg: &VgRead, lv: LvKey, how: How) -> Result<Opened> {
+    open_with(session, vg, lv, how, &mut OpenPvs::default())
+}
+
+/// Opens an LV, with PVs shared with others. All of them have to be opened in the same way, in one
+/// session.
+pub fn open_with(
+    session: &Session,
+    vg: &VgRead,
+    lv: LvKey,
+    how: How,
+    pvs: &mut OpenPvs,
+) -> Result<Opened> {
     let name = format!("{}/{}", vg.vg.name, vg.vg.lvs[lv].name);
     let missing = |pv| vg.pv(pv).missing || vg.pv(pv).device().is_none();
     let plan = plan::plan(&vg.vg, lv, &missing, how.missing).map_err(refused)?;
@@ -83,8 +100,17 @@ pub fn open(session: &Session, vg: &VgRead, lv: LvKey, how: How) -> Result<Opene
                 vg.vg.pvs[pv].id
             )));
         }
-        let backing = open_pv(session.device(key), how).map_err(|e| engine_error(&name, e))?;
-        backings.push((pv, Arc::new(backing)));
+        let known = pvs.0.iter().find(|(device, _)| *device == key);
+        let backing = match known {
+            Some((_, backing)) => Arc::clone(backing),
+            None => {
+                let opened = open_pv(session.device(key), how);
+                let backing = Arc::new(opened.map_err(|e| engine_error(&name, e))?);
+                pvs.0.push((key, Arc::clone(&backing)));
+                backing
+            }
+        };
+        backings.push((pv, backing));
     }
     let device = make(&name, &plan, &backings).map_err(|e| engine_error(&name, e))?;
     if !how.write {

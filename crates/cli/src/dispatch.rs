@@ -84,6 +84,7 @@ commands! {
 
     // ulvm's own.
     "read", "Copy the contents of a logical volume to standard output", "LV", sets::READ, commands::read::run;
+    "serve", "Serve logical volumes to NBD clients or as files, in the foreground", "LV ...", sets::SERVE, commands::serve::run;
     "write", "Copy standard input into a logical volume", "LV", sets::WRITE, commands::write::run;
 }
 

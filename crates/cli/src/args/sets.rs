@@ -918,3 +918,13 @@ pub const READ: &[Opt] = &[Opt::ActivationMode, Opt::Length, Opt::Offset];
 
 /// Options of `write` beside the common ones.
 pub const WRITE: &[Opt] = &[Opt::ActivationMode, Opt::Offset];
+
+/// Options of `serve` beside the common ones.
+pub const SERVE: &[Opt] = &[
+    Opt::ActivationMode,
+    Opt::Fuse,
+    Opt::Name,
+    Opt::Nbd,
+    Opt::ReadOnly,
+    Opt::Table,
+];

@@ -127,6 +127,7 @@ options! {
     Force, Some('f'), "force", Count, "Override some checks; may be repeated";
     Foreign, None, "foreign", Flag, "Include VGs of other system ids";
     Full, Some('f'), "full", Flag, "Full listing";
+    Fuse, None, "fuse", Text, "Folder in which each volume is a file";
     Getpe, None, "getpe", Flag, "Accepted for old scripts";
     Handlemissingpvs, None, "handlemissingpvs", Flag, "Go on although PVs are missing";
     Help, Some('h'), "help", Flag, "Show help";
@@ -179,6 +180,7 @@ options! {
     Monitor, None, "monitor", YesNo, "Whether events are monitored";
     Mountpoint, None, "mountpoint", Text, "Where a file system is mounted";
     Name, Some('n'), "name", Text, "Name of the LV";
+    Nbd, None, "nbd", List, "Where NBD clients come to: unix:PATH or tcp:HOST:PORT";
     NamePrefixes, None, "nameprefixes", Flag, "LVM2_FIELD='value' pairs";
     Nofsck, Some('n'), "nofsck", Flag, "Do not check the file system before resizing";
     NoHeadings, None, "noheadings", Flag, "Without headings";
@@ -258,6 +260,7 @@ options! {
     Syncaction, None, "syncaction", Choice(&["check", "repair"]), "Scrub a raid LV";
     Sysinit, None, "sysinit", Flag, "At boot, before file systems are writable";
     SystemId, None, "systemid", Text, "System ID of the VG";
+    Table, None, "table", Text, "File with a device-mapper table";
     Test, Some('t'), "test", Flag, "Do everything but write";
     Thin, Some('T'), "thin", Flag, "Thin LV or pool";
     Thinpool, None, "thinpool", Text, "Thin pool LV";

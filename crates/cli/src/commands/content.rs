@@ -69,7 +69,7 @@ pub fn find_lv(vg: &Vg, lv: &str) -> Result<LvKey> {
 }
 
 /// What `--activationmode` (or the configuration) says about missing PVs.
-fn missing(ctx: &Context, args: &Args, filler: Filler) -> Missing {
+pub fn missing(ctx: &Context, args: &Args, filler: Filler) -> Missing {
     let configured = ctx.config().str("activation/activation_mode");
     match args.text(Opt::ActivationMode).unwrap_or(&configured) {
         "partial" => Missing::Fill(filler),
@@ -103,7 +103,8 @@ pub fn open_lv(
     Ok(opened)
 }
 
-fn describe(read: &VgRead, lv: &str, hole: &Hole, write: bool) -> String {
+/// A part of an LV that is not there, in words.
+pub fn describe(read: &VgRead, lv: &str, hole: &Hole, write: bool) -> String {
     let stripe = hole.stripe.map_or(String::new(), |(n, of, chunk)| {
         format!(" stripe {} of {of} (chunks of {chunk} sectors) of", n + 1)
     });

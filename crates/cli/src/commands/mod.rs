@@ -52,4 +52,5 @@ pub mod lvresize;
 // ulvm's own.
 pub mod content;
 pub mod read;
+pub mod serve;
 pub mod write;

@@ -1,0 +1,110 @@
+//! `serve`: logical volumes, or a table, for NBD clients and as files, in the foreground.
+
+use std::sync::Arc;
+
+use ulvm::activate::open::{How, OpenPvs, open_with};
+use ulvm::error::{Error, Kind, Result};
+use ulvm::serve::{Plan, serve};
+use ulvm::session::Allow;
+use ulvm_engine::backend::OpenHow;
+use ulvm_engine::device::Device;
+use ulvm_engine::export::nbd;
+use ulvm_engine::limits::Settings;
+use ulvm_engine::table_text::{OpenPaths, parse};
+
+use super::content::{describe, find_lv, missing};
+use super::lv_args::{lv_path, usage};
+use crate::args::{Args, Opt};
+use crate::context::Context;
+use ulvm::activate::plan::Filler;
+
+type Named = (String, Arc<Device>);
+
+/// Serves until a signal asks for the end.
+pub fn run(ctx: &Context, args: &Args) -> Result<()> {
+    let mut addresses = Vec::new();
+    for word in args.texts(Opt::Nbd) {
+        let address: nbd::Address = word
+            .parse()
+            .map_err(|e| usage("serve", format!("Invalid argument for --nbd: {e}")))?;
+        addresses.push(address);
+    }
+    let fuse = args.text(Opt::Fuse).map(Into::into);
+    if addresses.is_empty() && fuse.is_none() {
+        let text = "Please say where: --nbd unix:PATH, --nbd tcp:HOST:PORT or --fuse DIR.";
+        return Err(usage("serve", text));
+    }
+    let devices = match (args.text(Opt::Table), args.operands()) {
+        (Some(file), []) => vec![table(args, file)?],
+        (Some(_), _) => {
+            return Err(usage("serve", "Either a table or logical volumes."));
+        }
+        (None, []) => return Err(usage("serve", "Please specify a logical volume path.")),
+        (None, names) => volumes(ctx, args, names)?,
+    };
+    let plan = Plan {
+        devices,
+        nbd: addresses,
+        fuse,
+        engine: Settings::default(),
+        limits: nbd::Limits::default(),
+    };
+    serve(plan, |places| {
+        for place in places {
+            ctx.terminal().line(&format!("Serving {place}"));
+        }
+        ctx.terminal().flush();
+    })
+}
+
+/// The device of a table, under the name of `--name`, else the file's.
+fn table(args: &Args, file: &str) -> Result<Named> {
+    let wrong = |text: String| Error::new(Kind::Io, format!("{file}: {text}"));
+    let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()).with_source(e))?;
+    let write = !args.has(Opt::ReadOnly);
+    let mut paths = OpenPaths::new(OpenHow {
+        read_only: !write,
+        exclusive: true,
+        lock: true,
+        ..OpenHow::default()
+    });
+    let table = parse(&text, &mut paths).map_err(|e| wrong(e.to_string()).with_source(e))?;
+    let stem = std::path::Path::new(file).file_stem();
+    let stem = stem.map_or(file.into(), |s| s.to_string_lossy());
+    let name = args.text(Opt::Name).unwrap_or(&stem).to_owned();
+    let device = Device::with_table(&name, table);
+    device.set_read_only(!write);
+    Ok((name, device))
+}
+
+/// The devices of LVs. The VGs are locked only until all are open, so others can work on the rest
+/// of them meanwhile.
+fn volumes(ctx: &Context, args: &Args, names: &[String]) -> Result<Vec<Named>> {
+    let write = !args.has(Opt::ReadOnly);
+    let how = How {
+        ignore_permission: true,
+        exclusive: true,
+        missing: missing(ctx, args, Filler::Error),
+        ..if write { How::WRITE } else { How::READ }
+    };
+    let mut session = ctx.session()?;
+    let (mut pvs, mut devices) = (OpenPvs::default(), Vec::<Named>::new());
+    for word in names {
+        let (vg, lv) = lv_path(ctx, "serve", word)?;
+        let name = format!("{vg}/{lv}");
+        if devices.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let read = session.vg_for_read(&vg, Allow::default())?;
+        let key = find_lv(&read.vg, &lv)?;
+        let opened = open_with(&session, &read, key, how, &mut pvs)?;
+        for hole in &opened.holes {
+            ctx.ui().warn(describe(&read, &lv, hole, write));
+        }
+        if !read.vg.lvs[key].status.write {
+            opened.device.set_read_only(true);
+        }
+        devices.push((name, opened.device));
+    }
+    Ok(devices)
+}

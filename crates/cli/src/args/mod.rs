@@ -20,6 +20,9 @@ use clap::ArgMatches;
 pub struct Args {
     matches: ArgMatches,
     operands: Vec<String>,
+    /// Options of the command, beside the common ones. (The parser itself tells what it takes in
+    /// debug builds only.)
+    options: &'static [Opt],
 }
 
 impl Args {
@@ -85,6 +88,6 @@ impl Args {
     }
 
     fn takes(&self, opt: Opt) -> bool {
-        self.matches.try_contains_id(opt.spec().id).is_ok()
+        self.options.contains(&opt) || sets::COMMON.contains(&opt)
     }
 }

@@ -68,7 +68,11 @@ pub fn parse(command: &Command, argv: &[String]) -> Result<Args, Failure> {
         .into_iter()
         .flatten()
         .collect();
-    let args = Args { matches, operands };
+    let args = Args {
+        matches,
+        operands,
+        options: command.options,
+    };
     check(command, &args)?;
     Ok(args)
 }

@@ -386,7 +386,7 @@ fn pv_command_rows<'a>(
     }
     for duplicate in &world.inventory.duplicates {
         seen.insert(duplicate.pv.device);
-        if wants(Some(duplicate.pv.device), &[]) {
+        if options.rows == RowKind::Pv && wants(Some(duplicate.pv.device), &[]) {
             let row = PvRow {
                 key: None,
                 found: Some(&duplicate.pv),

@@ -1,6 +1,7 @@
 //! Fields about LVs by their metadata.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use ulvm_metadata::model::{Area, LvKey, PvKey, ReadAhead, SegmentKind};
 
@@ -331,37 +332,45 @@ fn move_pv<'a>(r: &Row<'a>) -> Value<'a> {
     Value::text(moved_from(r).map_or("", |(v, k)| v.pv_name(k, r.world.two_word_unknown)))
 }
 
+/// Modules of the LV's own segments and of the LVs it lies on.
 fn modules<'a>(r: &Row<'a>) -> Value<'a> {
-    let Some((view, key)) = r.view() else {
-        return Value::list(Vec::new());
-    };
-    let mut out: Vec<Cow<'static, str>> = Vec::new();
-    let mut add = |words: &[&'static str]| {
-        for word in words {
-            if !out.iter().any(|o| o == word) {
-                out.push(Cow::Borrowed(word));
+    let mut out: BTreeSet<&'static str> = BTreeSet::new();
+    if let Some((view, key)) = r.view() {
+        let mut seen = BTreeSet::from([key]);
+        let mut queue = vec![key];
+        while let Some(at) = queue.pop() {
+            own_modules(view, at, &mut out);
+            let below = view.lv(at).segments.iter().flat_map(|s| s.areas());
+            for (area, _) in below {
+                if let Area::Lv { lv, .. } = area
+                    && seen.insert(lv)
+                {
+                    queue.push(lv);
+                }
             }
         }
-    };
+    }
+    Value::list(out.into_iter().map(Cow::Borrowed).collect())
+}
+
+fn own_modules(view: &VgView<'_>, key: LvKey, out: &mut BTreeSet<&'static str>) {
     let kind = LvKind::new(view, key);
     for segment in &view.lv(key).segments {
-        match &segment.kind {
-            SegmentKind::Mirror(m) if m.log.is_some() => add(&["mirror", "log-disk"]),
-            SegmentKind::Mirror(_) => add(&["mirror", "log-core"]),
-            SegmentKind::Raid(_) => add(&["raid"]),
-            SegmentKind::Error => add(&["error"]),
-            SegmentKind::Zero => add(&["zero"]),
-            _ => {}
-        }
+        out.extend(match &segment.kind {
+            SegmentKind::Mirror(_) => Some("mirror"),
+            SegmentKind::Raid(_) => Some("raid"),
+            SegmentKind::Error => Some("error"),
+            SegmentKind::Zero => Some("zero"),
+            _ => None,
+        });
     }
     match kind.foreign_type() {
-        Some("thin" | "thin-pool") => add(&["thin-pool"]),
-        Some("cache" | "cache-pool") => add(&["cache"]),
+        Some("thin") => out.extend(["thin", "thin-pool"]),
+        Some("thin-pool") => out.extend(["thin-pool"]),
+        Some("cache" | "cache-pool") => out.extend(["cache"]),
         _ => {}
     }
     if kind.is_cow() || kind.is_thick_origin() {
-        add(&["snapshot"]);
+        out.insert("snapshot");
     }
-    out.sort();
-    Value::list(out)
 }

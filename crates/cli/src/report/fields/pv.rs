@@ -55,10 +55,9 @@ fn device<'a>(r: &Row<'a>) -> Option<&'a Device> {
     r.pv?.device.map(|d| inventory.device(d))
 }
 
+/// As the VG's metadata have it.
 fn device_id<'a>(r: &Row<'a>) -> Option<&'a ulvm_metadata::model::DeviceId> {
-    device(r)
-        .and_then(|d| d.device_id.as_ref())
-        .or_else(|| r.member().and_then(|(_, _, p)| p.device_id.as_ref()))
+    r.member().and_then(|(_, _, p)| p.device_id.as_ref())
 }
 
 fn mdas<'a>(r: &Row<'a>) -> impl Iterator<Item = &'a MdaCopy> {
@@ -85,7 +84,8 @@ fn name<'a>(r: &Row<'a>) -> Value<'a> {
 fn numbers(r: &Row<'_>) -> (String, String) {
     match device(r).map(|d| &d.kind) {
         Some(DeviceKind::Block { major, minor }) => (major.to_string(), minor.to_string()),
-        _ => ("-1".to_owned(), "-1".to_owned()),
+        Some(DeviceKind::File) => ("-1".to_owned(), "-1".to_owned()),
+        None => ("0".to_owned(), "0".to_owned()),
     }
 }
 

@@ -7,6 +7,7 @@ use ulvm_metadata::tree::{Node, Section, Value as Tree};
 use ulvm_metadata::units::Extents;
 
 use super::{Field, Group, group};
+use crate::report::kind::LvKind;
 use crate::report::row::Row;
 use crate::report::value::{List, Value};
 use crate::report::view::{Use, base_type, foreign};
@@ -16,8 +17,8 @@ pub const FIELDS: &[Field] = group! { Group::Segment;
     "segtype", "Type", 4, Text, "Type of the segment.", segtype;
     "stripes", "#Str", 4, Number, "Number of stripes or copies.", |r| Value::number(r.segment().map_or(0, stripes));
     "data_stripes", "#DStr", 5, Number, "Number of stripes that hold data.", |r| Value::number(r.segment().map_or(0, data_stripes));
-    "reshape_len", "RSize", 5, Size, "Room for a reshape.", |_| Value::Blank;
-    "reshape_len_le", "RSize", 5, Number, "Room for a reshape, in extents.", |_| Value::Blank;
+    "reshape_len", "RSize", 5, Size, "Room for a reshape.", |r| if reshapable(r) { Value::Size(0) } else { Value::Blank };
+    "reshape_len_le", "RSize", 5, Number, "Room for a reshape, in extents.", |r| if reshapable(r) { Value::Number(0) } else { Value::Blank };
     "data_copies", "#Cpy", 4, Number, "Number of copies of the data.", data_copies;
     "data_offset", "DOff", 4, Number, "Where data begin on each image.", |_| Value::Blank;
     "new_data_offset", "NOff", 4, Number, "Where data will begin after a reshape.", |_| Value::Blank;
@@ -42,7 +43,7 @@ pub const FIELDS: &[Field] = group! { Group::Segment;
     "seg_metadata_le_ranges", "Metadata LE Ranges", 18, List, "Where its metadata lie.", metadata_ranges;
     "devices", "Devices", 7, List, "Devices or LVs it lies on, each with its first extent.", devices;
     "metadata_devices", "Metadata Devs", 13, List, "LVs its metadata lie on.", metadata_devices;
-    "seg_monitor", "Monitor", 7, Text, "Whether events are monitored.", |_| Value::text("");
+    "seg_monitor", "Monitor", 7, Text, "Whether events are monitored.", monitor;
     "cache_policy", "CachePolicy", 11, Text, "Cache: policy.", |r| Value::opt_text(cache_settings_of(r).and_then(|f| f.fields.str("policy")));
     "cache_settings", "CacheSettings", 13, List, "Cache: settings of the policy.", cache_settings;
     "vdo_compression", "VDOCompression", 14, Number, "VDO: compression.", |r| vdo_flag(r, "use_compression", "enabled");
@@ -72,7 +73,7 @@ fn segtype<'a>(r: &Row<'a>) -> Value<'a> {
     };
     match &segment.kind {
         SegmentKind::Striped { stripes, .. } if stripes.len() == 1 => Value::text("linear"),
-        kind => Value::text(kind.type_word()),
+        kind => Value::text(base_type(kind.type_word())),
     }
 }
 
@@ -112,27 +113,53 @@ fn parity_of(raid: &Raid) -> u32 {
     }
 }
 
-fn data_copies<'a>(r: &Row<'a>) -> Value<'a> {
-    let Some(segment) = r.segment() else {
-        return Value::Blank;
-    };
+/// Copies of the data; parity counts as one. LVM2 counts the legs of a mirror as one copy.
+fn copies(segment: &Segment) -> u32 {
     match &segment.kind {
-        SegmentKind::Raid(raid) if is_raid1(raid) => Value::number(stripes(segment)),
+        SegmentKind::Raid(raid) if is_raid1(raid) => stripes(segment),
         SegmentKind::Raid(raid) if raid.level.starts_with("raid10") => {
-            Value::number(raid.data_copies.unwrap_or(2))
+            raid.data_copies.unwrap_or(2)
         }
-        SegmentKind::Raid(raid) => Value::number(1 + parity_of(raid)),
-        SegmentKind::Striped { .. } => Value::number(1),
-        SegmentKind::Mirror(m) => Value::count(m.legs.len()),
-        _ => Value::Blank,
+        SegmentKind::Raid(raid) => 1 + parity_of(raid),
+        _ => 1,
     }
 }
 
+fn data_copies<'a>(r: &Row<'a>) -> Value<'a> {
+    let copies = r.segment().map(copies).filter(|n| *n > 0);
+    copies.map_or(Value::Blank, Value::number)
+}
+
+/// One less than the copies; of no copies LVM2 makes a very large number.
 fn parity<'a>(r: &Row<'a>) -> Value<'a> {
-    match r.segment().map(|s| &s.kind) {
-        Some(SegmentKind::Raid(raid)) if parity_of(raid) > 0 => Value::number(parity_of(raid)),
-        _ => Value::Blank,
+    match r.segment().map_or(0, copies).wrapping_sub(1) {
+        0 => Value::Blank,
+        n => Value::number(n),
     }
+}
+
+/// Part of a raid LV whose layout can be changed in place.
+fn reshapable(r: &Row<'_>) -> bool {
+    let Some((view, key)) = r.view() else {
+        return false;
+    };
+    let owner = view.user(key, Use::RaidImage).unwrap_or(key);
+    let raid = LvKind::new(view, owner).raid();
+    raid.is_some_and(|raid| {
+        ["raid4", "raid5", "raid6", "raid10"]
+            .iter()
+            .any(|level| raid.level.starts_with(level))
+    })
+}
+
+/// What LVM2 says of segments that nothing monitors, as far as it says anything.
+fn monitor<'a>(r: &Row<'a>) -> Value<'a> {
+    let raid0 = match r.segment().map(|s| &s.kind) {
+        Some(SegmentKind::Raid(raid)) => raid.level.starts_with("raid0"),
+        _ => false,
+    };
+    let moving = r.lv().is_some_and(|lv| lv.status.pvmove);
+    Value::text(if raid0 || moving { "not monitored" } else { "" })
 }
 
 fn stripe_size(segment: &Segment) -> u64 {

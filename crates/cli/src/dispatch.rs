@@ -40,14 +40,27 @@ macro_rules! commands {
 
 commands! {
     // Reports and information.
+    "config", "Show or check the configuration", "SECTION|SECTION/KEY ...", sets::CONFIG, commands::lvmconfig::run;
+    "devtypes", "List the kinds of block devices", "", sets::DEVTYPES, commands::devtypes::run;
+    "dumpconfig", "Show or check the configuration", "SECTION|SECTION/KEY ...", sets::DUMPCONFIG, commands::lvmconfig::run;
     "formats", "List the metadata formats", "", sets::FORMATS, commands::formats::run;
     "fullreport", "Report everything of each volume group", "VG ...", sets::FULLREPORT, commands::fullreport::run;
     "help", "Show help for commands", "[COMMAND ...]", sets::HELP, commands::help::run;
+    "lvdisplay", "Show logical volumes", "VG|LV|Tag ...", sets::LVDISPLAY, commands::lvdisplay::run;
+    "lvmconfig", "Show or check the configuration", "SECTION|SECTION/KEY ...", sets::LVMCONFIG, commands::lvmconfig::run;
+    "lvmdiskscan", "List devices that may be physical volumes", "", sets::LVMDISKSCAN, commands::lvmdiskscan::run;
     "lvs", "Report on logical volumes", "VG|LV|Tag ...", sets::LVS, commands::lvs::run;
+    "lvscan", "List logical volumes", "", sets::LVSCAN, commands::lvscan::run;
+    "pvdisplay", "Show physical volumes", "PV|Tag ...", sets::PVDISPLAY, commands::pvdisplay::run;
     "pvs", "Report on physical volumes", "PV|Tag ...", sets::PVS, commands::pvs::run;
+    "pvscan", "List physical volumes", "", sets::PVSCAN, commands::pvscan::run;
     "segtypes", "List the segment types", "", sets::SEGTYPES, commands::segtypes::run;
+    "systemid", "Show this host's system ID", "", sets::SYSTEMID, commands::systemid::run;
+    "tags", "List this host's tags", "", sets::TAGS, commands::tags::run;
     "version", "Show versions", "", sets::VERSION, commands::version::run;
+    "vgdisplay", "Show volume groups", "VG|Tag ...", sets::VGDISPLAY, commands::vgdisplay::run;
     "vgs", "Report on volume groups", "VG|Tag ...", sets::VGS, commands::vgs::run;
+    "vgscan", "List volume groups", "", sets::VGSCAN, commands::vgscan::run;
 
     // Physical volumes.
     "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;

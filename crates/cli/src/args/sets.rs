@@ -26,28 +26,28 @@ pub const COMMON: &[Opt] = &[
 ];
 /// Options of `config` beside the common ones.
 pub const CONFIG: &[Opt] = &[
-    Opt::Atversion,
+    Opt::AtVersion,
     Opt::File,
-    Opt::Ignoreadvanced,
-    Opt::Ignorelocal,
+    Opt::IgnoreAdvanced,
+    Opt::IgnoreLocal,
     Opt::Ignoreunsupported,
     Opt::List,
-    Opt::Mergedconfig,
+    Opt::MergedConfig,
     Opt::MetadataProfile,
     Opt::Select,
     Opt::Showdeprecated,
     Opt::Showunsupported,
-    Opt::Sinceversion,
+    Opt::SinceVersion,
     Opt::TypeConfig,
     Opt::Unconfigured,
     Opt::Units,
     Opt::Validate,
-    Opt::Withcomments,
+    Opt::WithComments,
     Opt::Withgeneralpreamble,
     Opt::Withlocalpreamble,
-    Opt::Withspaces,
-    Opt::Withsummary,
-    Opt::Withversions,
+    Opt::WithSpaces,
+    Opt::WithSummary,
+    Opt::WithVersions,
 ];
 /// Options of `devtypes` beside the common ones.
 pub const DEVTYPES: &[Opt] = &[
@@ -68,28 +68,28 @@ pub const DEVTYPES: &[Opt] = &[
 ];
 /// Options of `dumpconfig` beside the common ones.
 pub const DUMPCONFIG: &[Opt] = &[
-    Opt::Atversion,
+    Opt::AtVersion,
     Opt::File,
-    Opt::Ignoreadvanced,
-    Opt::Ignorelocal,
+    Opt::IgnoreAdvanced,
+    Opt::IgnoreLocal,
     Opt::Ignoreunsupported,
     Opt::List,
-    Opt::Mergedconfig,
+    Opt::MergedConfig,
     Opt::MetadataProfile,
     Opt::Select,
     Opt::Showdeprecated,
     Opt::Showunsupported,
-    Opt::Sinceversion,
+    Opt::SinceVersion,
     Opt::TypeConfig,
     Opt::Unconfigured,
     Opt::Units,
     Opt::Validate,
-    Opt::Withcomments,
+    Opt::WithComments,
     Opt::Withgeneralpreamble,
     Opt::Withlocalpreamble,
-    Opt::Withspaces,
-    Opt::Withsummary,
-    Opt::Withversions,
+    Opt::WithSpaces,
+    Opt::WithSummary,
+    Opt::WithVersions,
 ];
 /// Options of `formats` beside the common ones.
 pub const FORMATS: &[Opt] = &[Opt::Select, Opt::Units];
@@ -357,28 +357,28 @@ pub const LVEXTEND: &[Opt] = &[
 pub const LVMCHANGE: &[Opt] = &[Opt::Select, Opt::Units];
 /// Options of `lvmconfig` beside the common ones.
 pub const LVMCONFIG: &[Opt] = &[
-    Opt::Atversion,
+    Opt::AtVersion,
     Opt::File,
-    Opt::Ignoreadvanced,
-    Opt::Ignorelocal,
+    Opt::IgnoreAdvanced,
+    Opt::IgnoreLocal,
     Opt::Ignoreunsupported,
     Opt::List,
-    Opt::Mergedconfig,
+    Opt::MergedConfig,
     Opt::MetadataProfile,
     Opt::Select,
     Opt::Showdeprecated,
     Opt::Showunsupported,
-    Opt::Sinceversion,
+    Opt::SinceVersion,
     Opt::TypeConfig,
     Opt::Unconfigured,
     Opt::Units,
     Opt::Validate,
-    Opt::Withcomments,
+    Opt::WithComments,
     Opt::Withgeneralpreamble,
     Opt::Withlocalpreamble,
-    Opt::Withspaces,
-    Opt::Withsummary,
-    Opt::Withversions,
+    Opt::WithSpaces,
+    Opt::WithSummary,
+    Opt::WithVersions,
 ];
 /// Options of `lvmdevices` beside the common ones.
 pub const LVMDEVICES: &[Opt] = &[
@@ -393,7 +393,7 @@ pub const LVMDEVICES: &[Opt] = &[
     Opt::Update,
 ];
 /// Options of `lvmdiskscan` beside the common ones.
-pub const LVMDISKSCAN: &[Opt] = &[Opt::Lvmpartition, Opt::ReadOnly, Opt::Select, Opt::Units];
+pub const LVMDISKSCAN: &[Opt] = &[Opt::LvmPartition, Opt::ReadOnly, Opt::Select, Opt::Units];
 /// Options of `lvmsadc` beside the common ones.
 pub const LVMSADC: &[Opt] = &[Opt::Select, Opt::Units];
 /// Options of `lvmsar` beside the common ones.
@@ -626,8 +626,8 @@ pub const PVSCAN: &[Opt] = &[
     Opt::Checkcomplete,
     Opt::Exported,
     Opt::IgnoreLockingFailure,
-    Opt::Listlvs,
-    Opt::Listvg,
+    Opt::ListLvs,
+    Opt::ListVg,
     Opt::Major,
     Opt::Minor,
     Opt::NoVolumeGroup,
@@ -757,7 +757,7 @@ pub const VGCREATE: &[Opt] = &[
 ];
 /// Options of `vgdisplay` beside the common ones.
 pub const VGDISPLAY: &[Opt] = &[
-    Opt::Activevolumegroups,
+    Opt::ActiveVolumeGroups,
     Opt::Aligned,
     Opt::Binary,
     Opt::Colon,

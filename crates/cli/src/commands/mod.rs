@@ -1,14 +1,26 @@
 //! One module per command.
 
 // Reports and information.
+pub mod devtypes;
+mod display;
 pub mod formats;
 pub mod fullreport;
 pub mod help;
+pub mod lvdisplay;
+pub mod lvmconfig;
+pub mod lvmdiskscan;
 pub mod lvs;
+pub mod lvscan;
+pub mod pvdisplay;
 pub mod pvs;
+pub mod pvscan;
 pub mod segtypes;
+pub mod systemid;
+pub mod tags;
 pub mod version;
+pub mod vgdisplay;
 pub mod vgs;
+pub mod vgscan;
 
 // Physical volumes.
 mod pv_make;

@@ -386,7 +386,8 @@ fn pv_command_rows<'a>(
     }
     for duplicate in &world.inventory.duplicates {
         seen.insert(duplicate.pv.device);
-        if options.rows == RowKind::Pv && wants(Some(duplicate.pv.device), &[]) {
+        let named = wanted.devices.contains(&duplicate.pv.device);
+        if options.rows == RowKind::Pv && (named || (wanted.all && options.all)) {
             let row = PvRow {
                 key: None,
                 found: Some(&duplicate.pv),

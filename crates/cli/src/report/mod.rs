@@ -90,6 +90,35 @@ pub fn print(
     );
 }
 
+/// Gives each object that a command names to `show`, in the order of the metadata: for commands
+/// that write something else than columns.
+pub fn each(
+    ctx: &Context,
+    args: &Args,
+    base: Base,
+    show: &mut dyn FnMut(&Row<'_>, &Options),
+) -> Result<()> {
+    let Some(options) = prepare(ctx, args, base)? else {
+        return Ok(());
+    };
+    let mut worst = Worst::default();
+    let mut session = ctx.session()?;
+    let wanted = collect::read(ctx, &mut session, args, base, &mut worst)?;
+    let inventory = session.inventory();
+    let world = options.world(inventory);
+    let views: Vec<VgView<'_>> = inventory
+        .vgs
+        .iter()
+        .map(|v| VgView::new(v, inventory))
+        .collect();
+    for row in collect::rows(ctx, &world, &views, &wanted, &options, &mut worst) {
+        if options.selection.as_ref().is_none_or(|s| s.matches(&row)) {
+            show(&row, &options);
+        }
+    }
+    worst.finish()
+}
+
 /// Selects, sorts, and packs columns.
 fn table<'a>(rows: Vec<Row<'a>>, options: &Options) -> Table<'a> {
     let mut rows = rows;

@@ -4,6 +4,8 @@ mod basic;
 mod json;
 mod yaml;
 
+pub use json::quote;
+
 use std::borrow::Cow;
 
 use super::fields::Field;

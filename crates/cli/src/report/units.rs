@@ -128,6 +128,33 @@ impl Units {
     }
 }
 
+impl Units {
+    /// A size given in 512-byte sectors, with the unit spelled out as the display commands do:
+    /// `24.00 MiB`.
+    pub fn show_long(&self, sectors: u64) -> String {
+        let short = Self {
+            suffix: true,
+            ..*self
+        }
+        .show(sectors);
+        let letter = short.chars().last().unwrap_or(' ');
+        let number = &short[..short.len() - letter.len_utf8()];
+        if !self.suffix {
+            return number.to_owned();
+        }
+        let unit = match letter {
+            ' ' => "   ".to_owned(),
+            'b' | 'B' => " B ".to_owned(),
+            'U' => " Un".to_owned(),
+            's' | 'S' => " Se".to_owned(),
+            'K' => " kB".to_owned(),
+            c if c.is_ascii_uppercase() => format!(" {c}B"),
+            c => format!(" {}iB", c.to_ascii_uppercase()),
+        };
+        format!("{number}{unit}")
+    }
+}
+
 fn in_bytes(sectors: u64) -> f64 {
     // Beyond 2^53 the last digits are lost, as in LVM2.
     sectors as f64 * 512.0
@@ -184,6 +211,27 @@ mod tests {
         }
         assert_eq!(Units::parse("r", false).unwrap().show(0), "0");
         assert_eq!(Units::parse("m", false).unwrap().show(2048), "1.00");
+    }
+
+    #[test]
+    fn long_sizes_spell_the_unit() {
+        for (units, sectors, shown) in [
+            ("r", 49152, "24.00 MiB"),
+            ("r", 1024, "512.00 KiB"),
+            ("r", 0, "0   "),
+            ("H", 40960, "20.97 MB"),
+            ("b", 40960, "20971520 B "),
+            ("s", 40960, "40960 Se"),
+            ("K", 40960, "20971.52 kB"),
+            ("4m", 40960, "5.00 Un"),
+        ] {
+            assert_eq!(
+                Units::parse(units, true).unwrap().show_long(sectors),
+                shown,
+                "{units}"
+            );
+        }
+        assert_eq!(Units::parse("m", false).unwrap().show_long(40960), "20.00");
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub struct List<'a> {
     pub spaced: bool,
 }
 
+/// A moment in LVM2's default format.
+pub fn show_time(seconds: i64) -> String {
+    TimeFormat::new("").show(seconds)
+}
+
 /// How values become text.
 #[derive(Clone, Debug)]
 pub struct Style {

@@ -53,8 +53,9 @@ fn name<'a>(r: &Row<'a>) -> Value<'a> {
     if let Some(vg) = r.vg() {
         return Value::text(vg.name.as_str());
     }
-    let lost =
-        r.pv.is_some_and(|p| p.duplicate.is_none() && p.found.is_some_and(|f| f.label.used));
+    let lost = r.run.is_none()
+        && r.pv
+            .is_some_and(|p| p.duplicate.is_none() && p.found.is_some_and(|f| f.label.used));
     match r.pv.and_then(|p| p.duplicate) {
         Some(of) => Value::text(of),
         None if lost => Value::text("[unknown]"),

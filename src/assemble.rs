@@ -81,6 +81,7 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
     a.orphans(&groups);
     let vgs = &mut a.out.inventory.vgs;
     vgs.sort_by(|a, b| (&a.vg.name, a.vg.id).cmp(&(&b.vg.name, b.vg.id)));
+    a.same_names();
     a.out
 }
 
@@ -535,6 +536,25 @@ impl<'a> Assembler<'a> {
             self.warn(format!("Inconsistent metadata found for VG {name}."));
             self.plain("See vgck --updatemetadata to correct inconsistency.");
             self.out.inconsistent.push(name.clone());
+        }
+    }
+
+    /// VGs that share a name.
+    fn same_names(&mut self) {
+        let vgs = &self.out.inventory.vgs;
+        let pairs: Vec<String> = vgs
+            .windows(2)
+            .filter(|w| w[0].vg.name == w[1].vg.name)
+            .map(|w| {
+                let (a, b) = (&w[0].vg, &w[1].vg);
+                format!("VG name {} is used by VGs {} and {}.", a.name, a.id, b.id)
+            })
+            .collect();
+        for text in pairs {
+            self.warn(text);
+            self.plain(
+                "Fix duplicate VG names with vgrename uuid, a device filter, or system IDs.",
+            );
         }
     }
 

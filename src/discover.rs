@@ -98,15 +98,26 @@ const SKIPPED: [&str; 9] = [
 pub fn candidates(config: &Config, source: &Source) -> Result<Vec<Candidate>> {
     match source {
         Source::Listed(names) => names.iter().map(|n| named(n)).collect(),
-        Source::File(_) | Source::All => {
-            let finder = Finder::new(config)?;
-            let mut found = finder.all();
-            if let Source::File(file) = source {
-                found.retain_mut(|c| listed_in(file, c));
+        Source::All => Ok(Finder::new(config)?.all()),
+        Source::File(file) => {
+            let mut found = Finder::new(config)?.all();
+            for c in &mut found {
+                c.device.device_id = identify(&c.device);
             }
+            found.retain(|c| listed_in(file, c));
             Ok(found)
         }
     }
+}
+
+/// The identity of a block device for a devices file; none for files and partitions in images.
+pub fn identify(device: &Device) -> Option<ulvm_metadata::model::DeviceId> {
+    let sys = sys_dir(&device.kind).filter(|_| device.partition.is_none())?;
+    Some(devices_file::best_id(
+        &sys,
+        major(&device.kind),
+        &device.name,
+    ))
 }
 
 /// A device or file that the user names. `PATH#N` is a partition; its place is found when the
@@ -133,9 +144,6 @@ pub fn named(name: &str) -> Result<Candidate> {
         )));
     };
     let sys = sys_dir(&kind);
-    let device_id = sys
-        .as_deref()
-        .map(|dir| devices_file::best_id(dir, major(&kind), path));
     let aliases = match &kind {
         DeviceKind::File => full_name(path, partition).filter(|n| n != name),
         DeviceKind::Block { .. } => None,
@@ -151,7 +159,7 @@ pub fn named(name: &str) -> Result<Candidate> {
             size: Bytes(0),
             logical_block_size: 512,
             partition,
-            device_id,
+            device_id: None,
         },
         named: true,
     })
@@ -217,7 +225,7 @@ fn stacked_on(sys: &Path) -> Option<String> {
     None
 }
 
-fn listed_in(file: &DevicesFile, c: &mut Candidate) -> bool {
+fn listed_in(file: &DevicesFile, c: &Candidate) -> bool {
     let part = sys_dir(&c.device.kind)
         .and_then(|d| fs::read_to_string(d.join("partition")).ok())
         .and_then(|p| p.trim().parse::<u32>().ok());
@@ -304,7 +312,7 @@ impl Finder {
         let name = names.first()?.clone();
         Some(Candidate {
             device: Device {
-                device_id: Some(devices_file::best_id(&sys, major(&kind), &name)),
+                device_id: None,
                 path: PathBuf::from(&name),
                 name,
                 aliases: names.split_off(1),

@@ -46,7 +46,8 @@ pub struct Device {
     pub logical_block_size: u32,
     /// Partition number within `path`, for partitions that the kernel does not show.
     pub partition: Option<u32>,
-    /// Identity by the devices file (`pvs -o deviceid,deviceidtype`).
+    /// Identity, where a devices file is in use (`pvs -o deviceid,deviceidtype`). For others see
+    /// [`crate::discover::identify`].
     pub device_id: Option<ulvm_metadata::model::DeviceId>,
 }
 

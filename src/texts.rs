@@ -135,7 +135,9 @@ mod tests {
 
     const TEXT: &str = "vg0 {\nid = \"9OuWHL-8ZI2-w7qa-EeWs-RUnx-8BVl-FnjzwG\"\nseqno = 7\n\
         format = \"lvm2\"\nstatus = [\"RESIZEABLE\", \"READ\", \"WRITE\"]\nflags = []\n\
-        extent_size = 8192\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n}\n\
+        extent_size = 8192\nmax_lv = 0\nmax_pv = 0\nmetadata_copies = 0\n\n\
+        physical_volumes {\n\npv0 {\nid = \"UU8gx0-6XZk-GiRa-8ypV-6xjz-606P-F3hEK0\"\n\
+        status = [\"ALLOCATABLE\"]\nflags = []\npe_start = 2048\npe_count = 15\n}\n}\n\n}\n\
         contents = \"Text Format Volume Group\"\nversion = 1\n";
 
     #[test]

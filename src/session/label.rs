@@ -9,7 +9,7 @@ use ulvm_metadata::uuid::LvmUuid;
 
 use super::{NewPv, Session};
 use crate::devices_file::{DevicesFile, Entry as DevicesEntry};
-use crate::discover::Source;
+use crate::discover::{self, Source};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::host;
@@ -249,7 +249,7 @@ impl Session {
             return Ok(());
         };
         let device = &self.scan.entries[device.0].device;
-        let Some(id) = device.device_id.clone() else {
+        let Some(id) = discover::identify(device) else {
             return Ok(());
         };
         if self.settings.test {

@@ -1,5 +1,7 @@
 //! Reading volume groups under their locks.
 
+use ulvm_metadata::uuid::LvmUuid;
+
 use super::{Allow, LockMode, Scope, Session};
 use crate::assemble::foreign_message;
 use crate::error::{Error, Result};
@@ -64,14 +66,16 @@ impl Session {
         self.lock_vg(name, LockMode::Shared)?;
         self.add_names(std::slice::from_ref(&name.to_owned()));
         self.scan_if_stale()?;
-        let read = self.find_vg(name)?;
+        let read = self.find_vg(name, None)?;
         self.check_readable(&read, allow)?;
         Ok(read)
     }
 
-    /// The VG of that name in the inventory; an error if there is none or more than one.
-    pub(super) fn find_vg(&self, name: &str) -> Result<VgRead> {
-        let mut of_name = self.inventory.vgs.iter().filter(|v| v.vg.name == name);
+    /// The VG of that name (and identity) in the inventory; an error if there is none or more
+    /// than one.
+    pub(super) fn find_vg(&self, name: &str, id: Option<&LvmUuid>) -> Result<VgRead> {
+        let fits = |v: &&VgRead| v.vg.name == name && id.is_none_or(|id| v.vg.id == *id);
+        let mut of_name = self.inventory.vgs.iter().filter(fits);
         match (of_name.next(), of_name.next()) {
             (Some(one), None) => Ok(one.clone()),
             (None, _) => Err(Self::vg_not_found(name)),

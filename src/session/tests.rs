@@ -625,3 +625,31 @@ fn a_pv_in_a_partition_of_an_image_is_found_under_its_number() {
     // Nothing outside of the partition was touched.
     assert!(std::fs::read(&path).unwrap()[..MIB as usize] == content[..MIB as usize]);
 }
+
+#[test]
+fn two_vgs_of_one_name_are_told_apart_by_identity() {
+    let place = Place::new();
+    let names = place.images(2);
+    let one = place.make_vg(&names[..1], MIB - 4096);
+    let two = place.make_vg(&names[1..], MIB - 4096);
+    let (inventory, warnings) = place.look(&names);
+    assert_eq!(inventory.vgs.len(), 2);
+    assert!(
+        warnings[0].starts_with("WARNING: VG name vg is used by VGs "),
+        "{warnings:?}"
+    );
+    let (mut session, _) = place.session(&names, "a=1");
+    let e = session.vg_for_write("vg", Allow::default()).unwrap_err();
+    assert!(
+        e.to_string()
+            .starts_with("Multiple VGs found with the same name")
+    );
+    let old = session
+        .vg_for_write_by_id("vg", &two.vg.id, Allow::default())
+        .unwrap();
+    let mut new = Vg::clone(&old.vg);
+    new.name = "second".into();
+    session.commit(&old, new).unwrap();
+    let first = session.vg_for_read("vg", Allow::default()).unwrap();
+    assert_eq!(first.vg.id, one.vg.id);
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::Vg;
 use ulvm_metadata::ondisk::Area;
+use ulvm_metadata::uuid::LvmUuid;
 
 use super::{Allow, LockMode, Session, vg_lock};
 use crate::backup::Store;
@@ -19,12 +20,21 @@ impl Session {
     /// A VG to change: locked exclusively, read again under the lock, its devices locked, refused
     /// if it is exported, foreign, has missing or duplicate PVs, unknown status words and the like.
     pub fn vg_for_write(&mut self, name: &str, allow: Allow) -> Result<VgRead> {
+        self.for_write(name, None, allow)
+    }
+
+    /// The same for one of several VGs with one name.
+    pub fn vg_for_write_by_id(&mut self, name: &str, id: &LvmUuid, allow: Allow) -> Result<VgRead> {
+        self.for_write(name, Some(id), allow)
+    }
+
+    fn for_write(&mut self, name: &str, id: Option<&LvmUuid>, allow: Allow) -> Result<VgRead> {
         self.check_may_write()?;
         self.lock_vg(name, LockMode::Exclusive)?;
         self.add_names(std::slice::from_ref(&name.to_owned()));
         self.scan_if_stale()?;
         for _ in 0..TRIES_MAX {
-            let read = self.find_vg(name)?;
+            let read = self.find_vg(name, id)?;
             self.check_readable(&read, allow)?;
             self.check_writable(&read, allow)?;
             if self.hold(&devices_of(&read))? {
@@ -251,7 +261,7 @@ impl Session {
     }
 
     /// Builds the inventory anew, writes the backup, returns the VG.
-    fn finish(&mut self, id: ulvm_metadata::uuid::LvmUuid, store: &Store) -> Result<VgRead> {
+    fn finish(&mut self, id: LvmUuid, store: &Store) -> Result<VgRead> {
         self.rebuild_quietly();
         let vgs = &self.inventory.vgs;
         let read = vgs.iter().find(|v| v.vg.id == id).cloned();

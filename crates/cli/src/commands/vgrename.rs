@@ -22,12 +22,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         return Err(Error::refused("Old and new volume group names must differ"));
     }
     session.lock_global(LockMode::Exclusive)?;
-    let found = find(&mut session, old)?;
+    let (found, id) = find(&mut session, old)?;
     let allow = Allow {
         exported: true,
         ..Allow::default()
     };
-    let read = session.vg_for_write(&found, allow)?;
+    let read = match &id {
+        Some(id) => session.vg_for_write_by_id(&found, id, allow)?,
+        None => session.vg_for_write(&found, allow)?,
+    };
     session.lock_vg(new, LockMode::Exclusive)?;
     if session.inventory().vgs.iter().any(|v| v.vg.name == new) {
         return Err(Error::refused(format!(
@@ -49,10 +52,10 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The name of a VG given by name or by UUID.
-fn find(session: &mut Session, old: &str) -> Result<String> {
+/// The name of a VG given by name or by UUID, and that UUID: several VGs may have one name.
+fn find(session: &mut Session, old: &str) -> Result<(String, Option<LvmUuid>)> {
     let Some(id) = LvmUuid::parse(old) else {
-        return Ok(old.to_owned());
+        return Ok((old.to_owned(), None));
     };
     let by_id = session
         .read(Scope::All)?
@@ -65,8 +68,8 @@ fn find(session: &mut Session, old: &str) -> Result<String> {
             session.ui().print(format!(
                 "Processing VG {name} because of matching UUID {old}"
             ));
-            Ok(name)
+            Ok((name, Some(id)))
         }
-        None => Ok(old.to_owned()),
+        None => Ok((old.to_owned(), None)),
     }
 }

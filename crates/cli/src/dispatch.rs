@@ -96,6 +96,7 @@ commands! {
     "lvresize", "Change the size of a logical volume", "LV [PV[:RANGE] ...]", sets::LVRESIZE, commands::lvresize::resize;
 
     // ulvm's own.
+    "bench", "Load a logical volume, a table or a file and report how fast it is", "LV|FILE", sets::BENCH, commands::bench::run;
     "read", "Copy the contents of a logical volume to standard output", "LV", sets::READ, commands::read::run;
     "serve", "Serve logical volumes to NBD clients or as files, in the foreground", "LV ...", sets::SERVE, commands::serve::run;
     "write", "Copy standard input into a logical volume", "LV", sets::WRITE, commands::write::run;

@@ -11,6 +11,7 @@
 //! Import arrows: `target` uses none of `backend`, `export`, `sys`.
 
 pub mod backend;
+pub mod bench;
 pub mod buf;
 pub mod device;
 pub mod error;

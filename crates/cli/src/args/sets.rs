@@ -913,6 +913,20 @@ pub const VGSPLIT: &[Opt] = &[
     Opt::VgMetadataCopies,
 ];
 
+/// Options of `bench` beside the common ones.
+pub const BENCH: &[Opt] = &[
+    Opt::ActivationMode,
+    Opt::BlockSize,
+    Opt::Direct,
+    Opt::IoDepth,
+    Opt::IoDriver,
+    Opt::Jobs,
+    Opt::Json,
+    Opt::Runtime,
+    Opt::Rw,
+    Opt::Table,
+];
+
 /// Options of `read` beside the common ones.
 pub const READ: &[Opt] = &[Opt::ActivationMode, Opt::Length, Opt::Offset];
 

@@ -81,6 +81,7 @@ options! {
     BaseVgName, Some('n'), "basevgname", Text, "New VG name; a number is added if it is taken";
     Binary, None, "binary", Flag, "Yes-or-no fields as 1 and 0";
     Blockdevice, Some('b'), "blockdevice", Flag, "Accepted for old scripts";
+    BlockSize, None, "bs", Size('b'), "Size of each request";
     BootloaderAreaSize, None, "bootloaderareasize", Size('m'), "Space for a boot loader area before the data";
     Build, None, "build", Flag, "Include the build number";
     Cache, Some('H'), "cache", Flag, "Make the LV a cached one; with pvscan: record what is online";
@@ -113,8 +114,10 @@ options! {
     DelTag, None, "deltag", List, "Tag to remove; may be repeated";
     DetachProfile, None, "detachprofile", Flag, "Detach the metadata profile";
     Deviceidtype, None, "deviceidtype", Text, "Kind of device id to use";
+    DeviceName, None, "name", Text, "Name of the device";
     Devices, None, "devices", List, "Devices or image files to use, nothing else; may be repeated";
     DevicesFile, None, "devicesfile", Text, "Devices file to use, by its name";
+    Direct, None, "direct", YesNo, "Pass the page cache by";
     Disable, None, "disable", Flag, "Disable";
     Discards, None, "discards", Choice(&["passdown", "nopassdown", "ignore"]), "How a thin pool treats discards";
     DriverLoaded, None, "driverloaded", YesNo, "Whether activation is attempted";
@@ -142,7 +145,12 @@ options! {
     Import, Some('i'), "import", Flag, "Import exported VGs too";
     ImportDevices, None, "importdevices", Flag, "Add the devices to the devices file";
     Interval, Some('i'), "interval", Text, "Seconds between progress reports";
+    IoDepth, None, "iodepth", Number, "Requests in flight";
+    IoDriver, None, "driver", Choice(&["auto", "uring", "pool"]), "What carries the I/O";
+    Jobs, None, "jobs", Number, "Load generators, each on a queue of its own";
     Journal, None, "journal", Text, "What to record in the journal";
+    Json, None, "json", Flag, "Report as JSON";
+    KeepDir, None, "keep", Text, "Work in this directory and keep it";
     LabelSector, None, "labelsector", Number, "Sector of the label, 0 to 3";
     Length, None, "length", Size('b'), "How much, in bytes";
     List, Some('l'), "list", Flag, "List";
@@ -234,6 +242,8 @@ options! {
     RestoreMissing, None, "restoremissing", Flag, "Take a PV back that was missing";
     Resync, None, "resync", Flag, "Sync all copies anew";
     Rows, None, "rows", Flag, "Rows as columns";
+    Runtime, None, "runtime", Number, "Seconds";
+    Rw, None, "rw", Choice(&["read", "write", "randread", "randwrite"]), "Kind of load";
     Segments, None, "segments", Flag, "One row per segment";
     Select, Some('S'), "select", List, "Only objects that match";
     Separator, None, "separator", Text, "String between columns";

@@ -62,6 +62,7 @@ pub mod lvrename;
 pub mod lvresize;
 
 // ulvm's own.
+pub mod bench;
 pub mod content;
 pub mod read;
 pub mod serve;

@@ -83,6 +83,10 @@ impl Context {
     pub fn terminal(&self) -> &Terminal {
         &self.terminal
     }
+    /// The terminal, for a command that makes contexts of its own.
+    pub fn shared_terminal(&self) -> Rc<Terminal> {
+        Rc::clone(&self.terminal)
+    }
     /// Settings of sessions.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -927,6 +927,9 @@ pub const BENCH: &[Opt] = &[
     Opt::Table,
 ];
 
+/// Options of `demo` beside the common ones.
+pub const DEMO: &[Opt] = &[Opt::KeepDir];
+
 /// Options of `read` beside the common ones.
 pub const READ: &[Opt] = &[Opt::ActivationMode, Opt::Length, Opt::Offset];
 

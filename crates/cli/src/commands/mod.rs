@@ -64,6 +64,7 @@ pub mod lvresize;
 // ulvm's own.
 pub mod bench;
 pub mod content;
+pub mod demo;
 pub mod read;
 pub mod serve;
 pub mod write;

@@ -98,11 +98,30 @@ fn check_lv(vg: &Vg, key: LvKey) -> Result<(), String> {
                 return Err(format!("segment{n}: stripe size is {stripe_size} sectors"));
             }
         }
+        if let Some(gone) = references(&segment.kind)
+            .into_iter()
+            .find(|lv| vg.lvs.get(*lv).is_none())
+        {
+            return Err(format!(
+                "segment{n} refers to an LV that is gone ({gone:?})"
+            ));
+        }
         for (area, len) in segment.areas() {
             check_area(vg, key, area, len.0).map_err(|what| format!("segment{n}: {what}"))?;
         }
     }
     Ok(())
+}
+
+/// LVs that a segment needs beside its areas.
+fn references(kind: &SegmentKind) -> Vec<LvKey> {
+    match kind {
+        SegmentKind::Striped { .. } | SegmentKind::Error | SegmentKind::Zero => Vec::new(),
+        SegmentKind::Mirror(m) => m.log.into_iter().collect(),
+        SegmentKind::Raid(r) => r.images.iter().filter_map(|i| i.meta).collect(),
+        SegmentKind::Snapshot(s) => vec![s.origin, s.cow],
+        SegmentKind::Foreign(f) => f.lvs.clone(),
+    }
 }
 
 fn check_area(vg: &Vg, owner: LvKey, area: Area, len: u32) -> Result<(), String> {

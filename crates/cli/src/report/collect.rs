@@ -398,7 +398,12 @@ fn pv_command_rows<'a>(
         }
     }
     seen.extend(world.inventory.hidden.iter().map(|h| h.device));
-    for (key, device) in world.inventory.devices().filter(|(k, _)| !seen.contains(k)) {
+    let inventory = &world.inventory;
+    let excluded: std::collections::HashSet<&str> = inventory.excluded.iter().map(|e| e.0.as_str()).collect();
+    for (key, device) in inventory.devices().filter(|(k, _)| !seen.contains(k)) {
+        if excluded.contains(device.name.as_str()) {
+            continue;
+        }
         if wanted.all && options.all {
             let row = PvRow {
                 key: None,

@@ -164,6 +164,23 @@ fn without_write(mut words: Vec<&str>, locked: bool) -> Vec<&str> {
     words
 }
 
+/// Must old readers, which do not know system IDs and lock managers, keep from writing to the VG
+/// and its LVs?
+fn is_write_locked(vg: &Vg) -> bool {
+    let owned = vg.system_id.as_ref().is_some_and(|id| !id.is_empty());
+    let managers = ["sanlock", "dlm", "idm"];
+    owned || vg.lock_type.as_deref().is_some_and(|t| managers.contains(&t))
+}
+
+/// The words of `flags`, WRITE_LOCKED if and only if it stands in for WRITE.
+fn with_lock(mut words: Vec<&str>, locked: bool) -> Vec<&str> {
+    words.retain(|w| *w != "WRITE_LOCKED");
+    if locked {
+        words.insert(0, "WRITE_LOCKED");
+    }
+    words
+}
+
 fn export_vg(w: &mut Writer, c: &Context) {
     let vg = c.vg;
     w.open(&vg.name);
@@ -171,8 +188,10 @@ fn export_vg(w: &mut Writer, c: &Context) {
     w.int("seqno", vg.seqno);
     w.str_with("format", "lvm2", 3, "informational");
     let status = words(&flags::VG_STATUS, vg, &[]);
-    w.strs("status", without_write(status, vg.flags.write_locked));
-    w.strs("flags", words(&flags::VG_FLAGS, vg, &vg.unknown_flags));
+    let locked = vg.status.write && is_write_locked(vg);
+    w.strs("status", without_write(status, locked));
+    let flags = words(&flags::VG_FLAGS, vg, &vg.unknown_flags);
+    w.strs("flags", with_lock(flags, locked));
     export_tags(w, &vg.tags);
     export_optional(w, "system_id", &vg.system_id);
     export_optional(w, "lock_type", &vg.lock_type);
@@ -302,8 +321,10 @@ fn export_pv(w: &mut Writer, c: &Context, pv: &Pv) {
 fn export_lv(w: &mut Writer, c: &Context, lv: &Lv) {
     w.str("id", &lv.id.to_string());
     let status = words(&flags::LV_STATUS, lv, &[]);
-    w.strs("status", without_write(status, lv.flags.write_locked));
-    w.strs("flags", words(&flags::LV_FLAGS, lv, &lv.unknown_flags));
+    let locked = lv.status.write && is_write_locked(c.vg);
+    w.strs("status", without_write(status, locked));
+    let flags = words(&flags::LV_FLAGS, lv, &lv.unknown_flags);
+    w.strs("flags", with_lock(flags, locked));
     export_tags(w, &lv.tags);
     if let Some(creation) = &lv.creation {
         w.int_with("creation_time", creation.time, || {

@@ -399,7 +399,8 @@ fn pv_command_rows<'a>(
     }
     seen.extend(world.inventory.hidden.iter().map(|h| h.device));
     let inventory = &world.inventory;
-    let excluded: std::collections::HashSet<&str> = inventory.excluded.iter().map(|e| e.0.as_str()).collect();
+    let excluded: std::collections::HashSet<&str> =
+        inventory.excluded.iter().map(|e| e.0.as_str()).collect();
     for (key, device) in inventory.devices().filter(|(k, _)| !seen.contains(k)) {
         if excluded.contains(device.name.as_str()) {
             continue;

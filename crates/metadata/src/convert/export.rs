@@ -169,7 +169,11 @@ fn without_write(mut words: Vec<&str>, locked: bool) -> Vec<&str> {
 fn is_write_locked(vg: &Vg) -> bool {
     let owned = vg.system_id.as_ref().is_some_and(|id| !id.is_empty());
     let managers = ["sanlock", "dlm", "idm"];
-    owned || vg.lock_type.as_deref().is_some_and(|t| managers.contains(&t))
+    owned
+        || vg
+            .lock_type
+            .as_deref()
+            .is_some_and(|t| managers.contains(&t))
 }
 
 /// The words of `flags`, WRITE_LOCKED if and only if it stands in for WRITE.

@@ -3,9 +3,10 @@
 //! Devices are opened read-only one after another and closed again, so neither their number nor
 //! udev's watch on writers matters.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use ulvm_metadata::disk::Disk;
 use ulvm_metadata::ondisk::{
@@ -98,6 +99,8 @@ pub(crate) struct Scan {
     pub entries: Vec<Entry>,
     /// The texts found.
     pub texts: Texts,
+    /// Where a device of a path and partition number stands in `entries`.
+    index: HashMap<(PathBuf, Option<u32>), usize>,
 }
 
 impl Scan {
@@ -121,19 +124,13 @@ impl Scan {
     }
 
     fn put(&mut self, entry: Entry) -> DevKey {
-        let same = |e: &Entry| {
-            e.device.path == entry.device.path && e.device.partition == entry.device.partition
-        };
-        match self.entries.iter().position(same) {
-            Some(n) => {
-                self.entries[n] = entry;
-                DevKey(n)
-            }
-            None => {
-                self.entries.push(entry);
-                DevKey(self.entries.len() - 1)
-            }
+        let place = (entry.device.path.clone(), entry.device.partition);
+        let n = *self.index.entry(place).or_insert(self.entries.len());
+        match self.entries.get_mut(n) {
+            Some(known) => *known = entry,
+            None => self.entries.push(entry),
         }
+        DevKey(n)
     }
 
     /// Reads one known device again.

@@ -653,3 +653,82 @@ fn two_vgs_of_one_name_are_told_apart_by_identity() {
     let first = session.vg_for_read("vg", Allow::default()).unwrap();
     assert_eq!(first.vg.id, one.vg.id);
 }
+
+/// A fixed sequence of numbers that look random.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// Bytes are changed in the label, headers and texts of one or two PVs of three. Whatever is left
+/// is read without a panic; if the VG can still be changed, the change is found again.
+#[test]
+fn random_damage_never_panics_and_what_is_written_is_found() {
+    use std::os::unix::fs::FileExt;
+    let place = Place::new();
+    let names = place.images(3);
+    place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "backup/archive=0 backup/backup=0");
+    for n in 0..20 {
+        edit(&mut session, &format!("t{n}"));
+    }
+    drop(session);
+    let open = |name: &String| {
+        let mut options = std::fs::File::options();
+        options
+            .read(true)
+            .write(true)
+            .open(place.path(name))
+            .unwrap()
+    };
+    // Label, header and the part of the ring that is in use.
+    let start = |name: &String| {
+        let mut bytes = vec![0; 256 * 1024];
+        open(name).read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    let whole: Vec<Vec<u8>> = names.iter().map(start).collect();
+    let mut numbers = Numbers(7);
+    let mut changed = 0;
+    for round in 0..120 {
+        for (name, content) in names.iter().zip(&whole) {
+            open(name).write_all_at(content, 0).unwrap();
+        }
+        for _ in 0..=numbers.below(3) {
+            let name = &names[numbers.below(2) as usize];
+            let file = open(name);
+            // Half of the damage goes to the structures, half to the ring.
+            let at = match numbers.below(2) {
+                0 => 512 + numbers.below(200),
+                _ => 4096 + numbers.below(9000),
+            };
+            let byte = [numbers.below(256) as u8; 8];
+            file.write_all_at(&byte[..1 + numbers.below(8) as usize], at)
+                .unwrap();
+        }
+        place.look(&names);
+        let (mut session, _) = place.session(&names, "backup/archive=0 backup/backup=0");
+        let allow = Allow {
+            missing: true,
+            ..Allow::default()
+        };
+        let Ok(old) = session.vg_for_write("vg", allow) else {
+            continue;
+        };
+        if let Ok(new) = session.commit(&old, tagged(&old, &format!("r{round}"))) {
+            drop(session);
+            let (inventory, _) = place.look(&names);
+            assert_eq!(inventory.vgs[0].vg.seqno, new.vg.seqno, "round {round}");
+            assert_eq!(inventory.vgs[0].vg.tags, new.vg.tags);
+            changed += 1;
+        }
+    }
+    assert!(changed > 100, "only {changed} of 120 could be changed");
+}

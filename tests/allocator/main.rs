@@ -302,10 +302,13 @@ impl World {
     fn size(&mut self, relative: bool) -> String {
         let sign = if relative { "+" } else { "" };
         let n = 1 + self.rng.below(60);
-        match self.rng.below(10) {
+        match self.rng.below(12) {
             0..7 => format!("{sign}{n}"),
             7 => format!("{sign}{n}.5m"),
-            8 => format!("{sign}{}%FREE", 10 * (1 + self.rng.below(10))),
+            8 if !relative => format!("{}%PVS", 2 * n),
+            8 => format!("{}%{}", 2 * n, self.rng.pick(&["VG", "FREE", "PVS", "LV"])),
+            9 => format!("{sign}{n}%{}", self.rng.pick(&["PVS", "VG"])),
+            10 => format!("{sign}{}%FREE", 10 * (1 + self.rng.below(10))),
             _ => format!("{sign}{n}%VG"),
         }
     }

@@ -211,16 +211,9 @@ pub(super) fn vg_extents(vg: &Vg) -> u64 {
     vg.pvs.values().map(|pv| u64::from(pv.pe_count.0)).sum()
 }
 
-/// Free extents of the PVs and ranges offered.
+/// Free extents in the PVs and ranges offered.
 pub(super) fn offered_free(vg: &Vg, usage: &Usage, offered: &[PvRange]) -> u64 {
-    // The size of a percentage counts whole PVs, whatever ranges were given.
-    offered
-        .iter()
-        .filter_map(|r| {
-            let pv = vg.pvs.get(r.pv)?;
-            Some(u64::from(pv.pe_count.0.saturating_sub(usage.used(r.pv).0)))
-        })
-        .sum()
+    FreeMap::new(vg, usage, offered).total()
 }
 
 /// The size asked for in extents.
@@ -258,7 +251,10 @@ fn extents(
                     ));
                 }
             };
-            let n = base.saturating_mul(u64::from(percent)) / 100;
+            let mut n = base.saturating_mul(u64::from(percent)) / 100;
+            if of == PercentOf::Vg {
+                n = n.min(vg_free(vg, usage));
+            }
             if n == 0 {
                 return Err(none_left());
             }

@@ -10,10 +10,11 @@ use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::pv_args::PvArg;
 use ulvm_metadata::ops::size::{Size, SizeError, parse_sectors};
 
-use super::lv_select::Selection;
+use super::selected::Selection;
 use crate::args::{Args, Opt};
 use crate::context::Context;
 use crate::exit::Worst;
+use crate::report::fields::Group;
 
 /// A usage error with the hint that LVM2 puts behind it.
 pub fn usage(command: &str, text: impl std::fmt::Display) -> Error {
@@ -230,21 +231,32 @@ struct Wanted {
     lvs: Vec<String>,
 }
 
+/// When changes are committed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Commit {
+    /// By the work on each LV.
+    Each,
+    /// All changes of a VG at once: the work only changes the VG in memory.
+    AtOnce,
+}
+
 /// Goes over the LVs that the operands (`VG`, `VG/LV`, `@TAG`) and `--select` pick, VG by VG and
-/// in list order; `work` gets the VG as it is then and leaves it as it is afterwards. Failures do
-/// not stop the others.
+/// in list order; `work` gets the VG as it is then and leaves it as it is afterwards; it returns
+/// what is to be said once that is committed. Failures do not stop the others.
 pub fn each_lv(
     ctx: &Context,
     args: &Args,
     allow: Allow,
-    mut work: impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<()>,
+    commit: Commit,
+    mut work: impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<Vec<String>>,
 ) -> Result<()> {
     let mut worst = Worst::default();
-    let selection = Selection::new(ctx, args)?;
+    let selection = Selection::new(ctx.settings(), args, Group::Lv)?;
     let (wanted, tags) = wanted(ctx, args, &mut worst)?;
     let mut walk = Walk {
         tags: &tags,
         allow,
+        commit,
         selection: &selection,
         worst: &mut worst,
     };
@@ -311,6 +323,7 @@ fn entry(out: &mut Vec<Wanted>, vg: &str) -> usize {
 struct Walk<'a> {
     tags: &'a [String],
     allow: Allow,
+    commit: Commit,
     selection: &'a Selection,
     worst: &'a mut Worst,
 }
@@ -320,10 +333,12 @@ impl Walk<'_> {
         &mut self,
         session: &mut Session,
         want: &Wanted,
-        work: &mut impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<()>,
+        work: &mut impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<Vec<String>>,
     ) -> Result<()> {
         check_vg_name(&want.vg)?;
         let mut read = session.vg_for_write(&want.vg, self.allow)?;
+        let before = (self.commit == Commit::AtOnce).then(|| read.clone());
+        let mut said = Vec::new();
         let missing: Vec<&String> = want
             .lvs
             .iter()
@@ -334,16 +349,25 @@ impl Walk<'_> {
             let Some(key) = read.vg.find_lv(&name) else {
                 continue;
             };
-            let outcome = match self.selection.takes(session, &read, key) {
-                Ok(true) if !is_visible(&read.vg, key) => Err(Error::refused(format!(
+            if !self.selection.takes_lv(session.inventory(), &read, key) {
+                continue;
+            }
+            let outcome = if is_visible(&read.vg, key) {
+                work(session, &mut read, key)
+            } else {
+                Err(Error::refused(format!(
                     "Operation not permitted on hidden LV {}/{name}.",
                     want.vg
-                ))),
-                Ok(true) => work(session, &mut read, key),
-                Ok(false) => Ok(()),
-                Err(e) => Err(e),
+                )))
             };
-            self.worst.add(session.ui(), outcome);
+            said.extend(self.worst.add(session.ui(), outcome).unwrap_or_default());
+            if before.is_none() {
+                said.drain(..).for_each(|text| session.ui().print(text));
+            }
+        }
+        if let Some(before) = before.filter(|_| !said.is_empty()) {
+            session.commit(&before, (*read.vg).clone())?;
+            said.into_iter().for_each(|text| session.ui().print(text));
         }
         for lv in missing {
             let text = format!("Failed to find logical volume \"{}/{lv}\"", want.vg);

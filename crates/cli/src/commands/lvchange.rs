@@ -7,7 +7,7 @@ use ulvm_metadata::model::{AllocPolicy, LvKey};
 use ulvm_metadata::ops::lv_change::{LvChange, check_minor, lv_change};
 use ulvm_metadata::ops::lv_tree::full_name;
 
-use super::lv_args::{each_lv, read_ahead};
+use super::lv_args::{Commit, each_lv, read_ahead};
 use super::vg_args::{done, tag_edit};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -58,12 +58,12 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         ..Allow::default()
     };
     let mut told = false;
-    each_lv(ctx, args, allow, |session, read, lv| {
+    each_lv(ctx, args, allow, Commit::Each, |session, read, lv| {
         change(session, read, lv, &changes)?;
         if activation {
             super::lv_activation::note(ctx, &mut told);
         }
-        Ok(())
+        Ok(Vec::new())
     })
 }
 

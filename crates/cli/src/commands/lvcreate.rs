@@ -11,7 +11,7 @@ use ulvm_metadata::ops::lv_create::{
     Layout, LvCreate, STRIPE_SIZE_DEFAULT, STRIPE_SIZE_MIN, STRIPES_MAX, lv_create,
 };
 use ulvm_metadata::ops::lv_name::check_chosen;
-use ulvm_metadata::ops::size::show;
+use ulvm_metadata::ops::size::{Sign, show};
 
 use super::lv_activation;
 use super::lv_args::{
@@ -47,6 +47,14 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let Some(size) = size(args, COMMAND)? else {
         return Err(wrong_syntax(COMMAND));
     };
+    if size.sign == Sign::Minus {
+        let (opt, what) = match args.text(Opt::Size) {
+            Some(_) => (Opt::Size, "Size"),
+            None => (Opt::Extents, "Extents"),
+        };
+        let why = format!("{what} may not be negative.");
+        return Err(invalid(opt, args.text(opt).unwrap_or_default(), Some(&why)));
+    }
     if let Some(name) = &name {
         check_chosen(name).map_err(|e| usage(COMMAND, e))?;
     }

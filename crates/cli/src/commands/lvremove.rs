@@ -1,5 +1,7 @@
 //! lvremove
 
+use std::rc::Rc;
+
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::VgRead;
 use ulvm::session::{Allow, Session};
@@ -7,8 +9,8 @@ use ulvm_metadata::model::LvKey;
 use ulvm_metadata::ops::lv_remove::{dependents, lv_remove};
 use ulvm_metadata::ops::lv_tree::full_name;
 
-use super::lv_args::each_lv;
-use super::vg_args::apply;
+use super::lv_args::{Commit, each_lv};
+use super::vg_args::done;
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
 
@@ -21,12 +23,12 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         missing: true,
         ..Allow::default()
     };
-    each_lv(ctx, args, allow, |session, read, lv| {
+    each_lv(ctx, args, allow, Commit::AtOnce, |session, read, lv| {
         remove(session, read, lv, args.force())
     })
 }
 
-fn remove(session: &mut Session, read: &mut VgRead, lv: LvKey, force: bool) -> Result<()> {
+fn remove(session: &mut Session, read: &mut VgRead, lv: LvKey, force: bool) -> Result<Vec<String>> {
     let snapshots = dependents(&read.vg, lv).len();
     if snapshots > 0 && !force {
         let name = full_name(&read.vg, lv);
@@ -38,12 +40,8 @@ fn remove(session: &mut Session, read: &mut VgRead, lv: LvKey, force: bool) -> R
             return Err(Error::new(Kind::Declined, text));
         }
     }
-    let (new, names) = apply(session, read, lv_remove(&read.vg, lv))?;
-    *read = new;
-    for name in names {
-        session
-            .ui()
-            .print(format!("Logical volume \"{name}\" successfully removed."));
-    }
-    Ok(())
+    let removed = done(session, lv_remove(&read.vg, lv))?;
+    read.vg = Rc::new(removed.vg);
+    let said = |name| format!("Logical volume \"{name}\" successfully removed.");
+    Ok(removed.value.into_iter().map(said).collect())
 }

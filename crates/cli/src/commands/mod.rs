@@ -34,6 +34,7 @@ pub mod pvremove;
 pub mod pvresize;
 
 // Volume groups.
+mod selected;
 mod vg_args;
 mod vg_file;
 pub mod vgcfgbackup;
@@ -54,7 +55,6 @@ pub mod vgsplit;
 // Logical volumes.
 mod lv_activation;
 mod lv_args;
-mod lv_select;
 pub mod lvchange;
 pub mod lvcreate;
 pub mod lvremove;

@@ -5,8 +5,10 @@ use ulvm::error::{Error, Result};
 use ulvm::inventory::DevKey;
 use ulvm::session::Session;
 
+use super::selected::Selection;
 use crate::args::{Args, Opt};
 use crate::exit::Worst;
+use crate::report::fields::Group;
 
 /// PVs picked by a command line.
 #[derive(Debug, Default)]
@@ -34,6 +36,7 @@ pub fn pick(session: &mut Session, args: &Args, all: bool, worst: &mut Worst) ->
         .filter_map(|o| o.strip_prefix('@'))
         .collect();
     let everything = all || (args.operands().is_empty() && args.has(Opt::Select));
+    let selection = Selection::new(session.settings(), args, Group::Pv)?;
     let inventory = session.inventory();
     let mut picked = Picked::default();
     let mut found: Vec<DevKey> = Vec::new();
@@ -45,18 +48,22 @@ pub fn pick(session: &mut Session, args: &Args, all: bool, worst: &mut Worst) ->
             };
             let tagged = |t: &&str| pv.tags.iter().chain(&vg.vg.tags).any(|p| p == t);
             if everything || wanted.contains(&device) || tags.iter().any(tagged) {
-                devices.push(device);
+                found.push(device);
+                if selection.takes_pv(inventory, vg, key) {
+                    devices.push(device);
+                }
             }
         }
-        found.extend(&devices);
         if !devices.is_empty() {
             picked.by_vg.push((vg.vg.name.clone(), devices));
         }
     }
     for orphan in &inventory.orphans {
         if everything || wanted.contains(&orphan.device) {
-            picked.orphans.push(orphan.device);
             found.push(orphan.device);
+            if selection.takes_orphan(inventory, orphan) {
+                picked.orphans.push(orphan.device);
+            }
         }
     }
     for device in wanted {

@@ -10,10 +10,12 @@ use ulvm_metadata::ops::tags::TagEdit;
 use ulvm_metadata::ops::{Done, OpError, OpErrorKind};
 use ulvm_metadata::units::Sectors;
 
+use super::selected::Selection;
 use crate::args::value::ValueKind;
 use crate::args::{Args, Opt};
 use crate::context::Context;
 use crate::exit::Worst;
+use crate::report::fields::Group;
 
 /// A size option in sectors.
 pub fn sectors(args: &Args, opt: Opt) -> Result<Option<Sectors>> {
@@ -109,7 +111,8 @@ pub fn vg_operands(ctx: &Context, args: &Args, all: bool) -> Result<Vec<String>>
     let operands = args.operands();
     let everything = operands.is_empty() && (all || args.has(Opt::Select));
     let tagged = operands.iter().any(|o| o.starts_with('@'));
-    if !everything && !tagged {
+    let selection = Selection::new(ctx.settings(), args, Group::Vg)?;
+    if !everything && !tagged && !args.has(Opt::Select) {
         return Ok(distinct(
             operands.iter().map(|o| vg_name(o).to_owned()).collect(),
         ));
@@ -117,18 +120,24 @@ pub fn vg_operands(ctx: &Context, args: &Args, all: bool) -> Result<Vec<String>>
     let mut session = ctx.session()?;
     let inventory = session.read(Scope::All)?;
     let mut names = Vec::new();
+    let mut left_out = Vec::new();
     for vg in &inventory.vgs {
         let picked = everything
             || operands.iter().any(|o| match o.strip_prefix('@') {
                 Some(tag) => vg.vg.tags.iter().any(|t| t == tag),
                 None => vg_name(o) == vg.vg.name,
             });
-        if picked {
+        if picked && selection.takes_vg(inventory, vg) {
             names.push(vg.vg.name.clone());
+        } else {
+            left_out.push(vg.vg.name.as_str());
         }
     }
     for operand in operands.iter().filter(|o| !o.starts_with('@')) {
-        names.push(vg_name(operand).to_owned());
+        let name = vg_name(operand);
+        if !left_out.contains(&name) {
+            names.push(name.to_owned());
+        }
     }
     Ok(distinct(names))
 }

@@ -98,6 +98,8 @@ commands! {
     // ulvm's own.
     "bench", "Load a logical volume, a table or a file and report how fast it is", "LV|FILE", sets::BENCH, commands::bench::run;
     "demo", "Show the main job on image files in a folder", "", sets::DEMO, commands::demo::run;
+    "completions", "Print completions for a shell", "bash|elvish|fish|powershell|zsh", &[], commands::completions::run;
+    "manpages", "Write the manual pages into a directory", "DIRECTORY", &[], commands::manpages::run;
     "read", "Copy the contents of a logical volume to standard output", "LV", sets::READ, commands::read::run;
     "serve", "Serve logical volumes to NBD clients or as files, in the foreground", "LV ...", sets::SERVE, commands::serve::run;
     "write", "Copy standard input into a logical volume", "LV", sets::WRITE, commands::write::run;

@@ -7,9 +7,7 @@ pub mod table;
 mod tests;
 pub mod value;
 
-#[cfg(test)]
-pub use parser::builder;
-pub use parser::parse;
+pub use parser::{builder, parse};
 pub use table::Opt;
 
 use clap::ArgMatches;

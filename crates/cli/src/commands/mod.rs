@@ -63,8 +63,10 @@ pub mod lvresize;
 
 // ulvm's own.
 pub mod bench;
+pub mod completions;
 pub mod content;
 pub mod demo;
+pub mod manpages;
 pub mod read;
 pub mod serve;
 pub mod write;

@@ -117,7 +117,7 @@ fn relations(out: &Terminal, view: &VgView<'_>, key: LvKey, field: &dyn Fn(&str,
 fn mirrored(kind: &LvKind<'_, '_>, view: &VgView<'_>, key: LvKey) -> Option<usize> {
     match &view.lv(key).segments.first()?.kind {
         SegmentKind::Mirror(m) => Some(m.legs.len()),
-        SegmentKind::Raid(r) if r.level == "raid1" => kind.raid().map(|r| r.images.len()),
+        SegmentKind::Raid(r) if r.level.starts_with("raid1") => kind.raid().map(|r| r.images.len()),
         _ => None,
     }
 }

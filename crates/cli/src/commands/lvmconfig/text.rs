@@ -42,7 +42,7 @@ fn close(open: &mut Vec<&str>, down_to: usize, out: &mut String) {
 /// One setting; one without a value only as a comment.
 pub fn setting(shown: &Shown, depth: usize, shape: &Shape, out: &mut String) {
     let indent = "\t".repeat(depth);
-    if shape.comments || shape.versions {
+    if shape.comments {
         out.push('\n');
     }
     if shape.comments {
@@ -63,17 +63,19 @@ pub fn setting(shown: &Shown, depth: usize, shape: &Shape, out: &mut String) {
     let comment = if shown.comment { "# " } else { "" };
     out.push_str(&format!(
         "{indent}{comment}{key}{equals}{}\n",
-        write(value, shape)
+        write(&shown.path, value, shape)
     ));
 }
 
-fn write(value: &Value, shape: &Shape) -> String {
+fn write(path: &str, value: &Value, shape: &Shape) -> String {
     match value {
+        // A file mode.
+        Value::Int(n) if path == "global/umask" => format!("{n:03o}"),
         Value::Int(n) => n.to_string(),
         Value::Float(text) => text.clone(),
         Value::Str(text) => format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")),
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|i| write(i, shape)).collect();
+            let items: Vec<String> = items.iter().map(|i| write(path, i, shape)).collect();
             match (shape.spaces, items.is_empty()) {
                 (_, true) => "[]".to_owned(),
                 (true, false) => format!("[ {} ]", items.join(", ")),

@@ -46,7 +46,7 @@ pub const FIELDS: &[Field] = group! { Group::Vg;
     "vg_mda_used_count", "#VMdaUse", 8, Number, "Number of metadata areas in use.", |r| Value::count(mdas(r).filter(|m| m.in_use()).count());
     "vg_mda_free", "VMdaFree", 9, Size, "Least room left in a metadata area.", |r| Value::Size(mdas(r).filter(|m| m.in_use()).map(MdaCopy::free).min().unwrap_or(0) / 512);
     "vg_mda_size", "VMdaSize", 9, Size, "Size of the smallest metadata area.", |r| Value::Size(mdas(r).map(|m| m.size.0).min().unwrap_or(0) / 512);
-    "vg_mda_copies", "#VMdaCps", 9, Number, "Metadata areas to be kept in use.", copies;
+    "vg_mda_copies", "#VMdaCps", 8, Number, "Metadata areas to be kept in use.", copies;
 };
 
 fn name<'a>(r: &Row<'a>) -> Value<'a> {

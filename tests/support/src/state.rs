@@ -130,11 +130,11 @@ fn as_if_driver_were_loaded(value: &mut Value) {
     }
 }
 
-/// `-wi-XX----` as `-wi-------`.
+/// `-wi-XX----` as `-wi-------`, `rwi-XXr-X-` as `rwi---r---`.
 pub fn attr(text: &str) -> String {
     text.char_indices()
         .map(|(at, c)| {
-            if c == 'X' && (at == 4 || at == 5) {
+            if c == 'X' && matches!(at, 4 | 5 | 8) {
                 '-'
             } else {
                 c

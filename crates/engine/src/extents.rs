@@ -12,10 +12,12 @@ use crate::backend::{FileStore, Store};
 use crate::device::Device;
 use crate::io::{Op, OpKind, SECTOR};
 use crate::table::Table;
-use crate::target::{Piece, Plan, Verdict};
+use crate::target::{Child, Piece, Plan, Verdict};
 
 /// Pieces of a table that one question looks at; it bounds the time the answer takes.
 const MAX_PIECES: usize = 8192;
+/// Bytes of a table that one of them covers at most, so that a plan over narrow stripes stays short.
+const MAX_PIECE: u64 = 64 << 20;
 /// Devices below devices that are looked into.
 const MAX_DEPTH: u32 = 4;
 
@@ -113,7 +115,7 @@ impl Found {
             let piece = Piece {
                 op: Op::Read,
                 offset: within,
-                len: rest.min(reach),
+                len: rest.min(reach).min(MAX_PIECE),
             };
             plan.clear();
             segment.target.map(&piece, Duration::ZERO, &mut plan);
@@ -131,20 +133,36 @@ impl Found {
             Verdict::Fail(_) => return self.add(piece.len, Kind::Data),
             Verdict::Children => {}
         }
-        // One child for the whole piece is looked into; anything else counts as data.
-        match plan.children[..] {
-            [child] if child.at == 0 && child.len == piece.len && !plan.finish => {
-                let end = child.offset + child.len;
-                match table.slot(child.device).backing.store() {
-                    Store::File(file) => self.file(file, child.offset, end),
-                    Store::Device(lower) if depth < MAX_DEPTH => match lower.table() {
-                        Some(lower) => self.table(&lower, child.offset, end, depth + 1),
-                        None => self.add(piece.len, Kind::Data),
-                    },
-                    Store::Device(_) | Store::Mem(_) => self.add(piece.len, Kind::Data),
-                }
+        if plan.finish {
+            return self.add(piece.len, Kind::Data);
+        }
+        // Children lie one after another in the piece; what none covers counts as data.
+        let mut done = 0;
+        for child in &plan.children {
+            if child.at < done || child.at + child.len > piece.len {
+                break;
             }
-            _ => self.add(piece.len, Kind::Data),
+            if self.pieces == 0 || !self.add(child.at - done, Kind::Data) {
+                return false;
+            }
+            self.pieces -= 1;
+            if !self.child(table, child, depth) {
+                return false;
+            }
+            done = child.at + child.len;
+        }
+        self.add(piece.len - done, Kind::Data)
+    }
+
+    fn child(&mut self, table: &Table, child: &Child, depth: u32) -> bool {
+        let end = child.offset + child.len;
+        match table.slot(child.device).backing.store() {
+            Store::File(file) => self.file(file, child.offset, end),
+            Store::Device(lower) if depth < MAX_DEPTH => match lower.table() {
+                Some(lower) => self.table(&lower, child.offset, end, depth + 1),
+                None => self.add(child.len, Kind::Data),
+            },
+            Store::Device(_) | Store::Mem(_) => self.add(child.len, Kind::Data),
         }
     }
 
@@ -176,5 +194,59 @@ impl Found {
             offset = hole;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::OpenHow;
+    use crate::table_text::{OpenPaths, parse};
+    use std::os::unix::fs::FileExt;
+
+    /// The kinds of each sector, as the extents say; all of `offset..offset + len` is asked for.
+    fn kinds(device: &Device, mut offset: u64, len: u64, max: usize) -> Vec<Kind> {
+        let (end, mut kinds) = (offset + len, Vec::new());
+        while offset < end {
+            let found = extents(device, offset, end - offset, max);
+            assert!(!found.is_empty() && found.len() <= max);
+            for e in found {
+                kinds.extend((0..e.len / SECTOR).map(|_| e.kind));
+                offset += e.len;
+            }
+        }
+        assert_eq!(offset, end);
+        kinds
+    }
+
+    #[test]
+    fn holes_are_found_through_stripes_and_devices() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |n: &str| dir.path().join(n).display().to_string();
+        for name in ["a", "b"] {
+            let file = std::fs::File::create(path(name)).expect("a file");
+            file.set_len(8 << 20).expect("its size");
+            // One block of 64 KiB at 1 MiB; holes elsewhere.
+            file.write_all_at(&[1; 64 << 10], 1 << 20).expect("data");
+        }
+        let (a, b) = (path("a"), path("b"));
+        let text = format!(
+            "0 8192 linear {a} 0\n8192 8192 striped 2 128 {a} 0 {b} 0\n16384 8 error\n16392 8 zero"
+        );
+        let table = parse(&text, &mut OpenPaths::new(OpenHow::default())).expect("a table");
+        let device = Device::with_table("x", table);
+        let all = 16400 * SECTOR;
+        for max in [1, 3, 1000] {
+            let kinds = kinds(&device, 0, all, max);
+            assert_eq!(kinds[2047..2049], [Kind::Hole, Kind::Data]);
+            assert_eq!(kinds[2175..2177], [Kind::Data, Kind::Hole]);
+            // Row 16 of the stripes: both chunks.
+            let row = 8192 + 16 * 256;
+            assert_eq!(kinds[row - 1..row + 1], [Kind::Hole, Kind::Data]);
+            assert_eq!(kinds[row + 255..row + 257], [Kind::Data, Kind::Hole]);
+            assert_eq!(kinds[16383..16385], [Kind::Hole, Kind::Data]);
+            assert_eq!(kinds[16391..16393], [Kind::Data, Kind::Hole]);
+        }
+        assert!(extents(&device, all, 512, 8).is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `corpus/nbd` holds whole client streams: good sessions, the edges of every message, and what
 //! once was of interest. They are replayed, then mutated: a fixed number of times, or for
-//! `ULVM_FUZZ_SECONDS`. A failure prints the seed of its round, for `ULVM_FUZZ_SEED`.
+//! `ULVM_FUZZ_SECONDS` (ten minutes with `ULVM_PROVE`). A failure prints the seed of its round, for `ULVM_FUZZ_SEED`.
 
 mod client;
 
@@ -184,7 +184,8 @@ fn rounds(count: u64, mut round: impl FnMut(&mut Rng)) {
     if let Some(seed) = word("ULVM_FUZZ_SEED") {
         return round(&mut Rng(seed));
     }
-    let limit = word("ULVM_FUZZ_SECONDS").map(Duration::from_secs);
+    let long = std::env::var_os("ULVM_PROVE").map(|_| 600);
+    let limit = word("ULVM_FUZZ_SECONDS").or(long).map(Duration::from_secs);
     let began = Instant::now();
     let start = match limit {
         Some(_) => std::process::id().into(),

@@ -73,8 +73,8 @@ impl Images {
         self.directory.path().join("lock")
     }
 
-    /// Runs ulvm on the images.
-    pub fn run(&self, words: &[&str], stdin: &[u8]) -> Result<Finished, String> {
+    /// ulvm on the images, not yet begun.
+    pub fn command(&self, words: &[&str]) -> Command {
         let devices: Vec<String> = self
             .names
             .iter()
@@ -92,7 +92,12 @@ impl Images {
             .env("ULVM_RUN_DIR", self.directory.path().join("run"))
             .env("ULVM_DEVICES", devices.join(","))
             .current_dir(self.directory.path());
-        let done = process::run(&mut command, stdin, Duration::from_secs(60))?;
+        command
+    }
+
+    /// Runs ulvm on the images.
+    pub fn run(&self, words: &[&str], stdin: &[u8]) -> Result<Finished, String> {
+        let done = process::run(&mut self.command(words), stdin, Duration::from_secs(60))?;
         if done.timed_out || done.err().contains("panicked at") {
             return Err(format!(
                 "ulvm {}: timed out or panicked\n{}",

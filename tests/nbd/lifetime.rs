@@ -1,0 +1,158 @@
+//! Beginning and end of a server: locks on images, signals, a read-only server.
+
+use std::time::{Duration, Instant};
+
+use ulvm_test_support::needs::Need;
+use ulvm_test_support::process;
+use ulvm_test_support::suite::{Outcome, Suite};
+use ulvm_test_support::{content, ensure};
+
+use crate::clients::images;
+use crate::served::{Served, client, command};
+
+pub fn cases(suite: &mut Suite) {
+    let qemu = [Need::Program("qemu-io")];
+    suite.case("nbd::lifetime::second_server_is_refused", &[], second);
+    suite.case(
+        "nbd::lifetime::qemu_and_server_exclude_each_other",
+        &qemu,
+        locks,
+    );
+    let copy = [Need::Program("nbdcopy")];
+    suite.case(
+        "nbd::lifetime::sigterm_under_load_keeps_what_was_answered",
+        &copy,
+        end,
+    );
+    let sh = [Need::Program("nbdsh")];
+    suite.case("nbd::lifetime::read_only", &sh, read_only);
+}
+
+fn second() -> Outcome {
+    let images = images()?;
+    let served = Served::start(&images, &["vg/linear"])?;
+    // Another volume of the same image is refused too: the image is what is locked.
+    for volume in ["vg/linear", "vg/striped"] {
+        let other = format!("unix:{}", images.path("other").display());
+        let done = images.run(&["serve", volume, "--nbd", &other], &[])?;
+        ensure!(done.code == 5, "{volume}: ended with {}", done.code);
+        ensure!(done.err().contains("in use"), "{volume}: {}", done.err());
+    }
+    // Readers of the same image are let in beside each other.
+    served.end()?;
+    let first = Served::start(&images, &["--readonly", "vg/linear"])?;
+    images.ok("read vg/linear --length 512")?;
+    let (code, err) = first.end()?;
+    ensure!(code == 0, "ended with {code}: {err}");
+    Ok(())
+}
+
+fn locks() -> Outcome {
+    let images = images()?;
+    let image = images.path("pv0").display().to_string();
+    let write = ["-f", "raw", "-c", "write 1m 512", &image];
+    let served = Served::start(&images, &["vg/linear"])?;
+    let refused = process::output("qemu-io", &write)?;
+    ensure!(refused.code != 0, "QEMU wrote to an image that is served");
+    ensure!(refused.err().contains("lock"), "{}", refused.err());
+    served.end()?;
+    client("qemu-io", &write)?;
+    let mut holder = command("qemu-io", &["-f", "raw", "-c", "sleep 20000", &image])
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    // It says nothing when it has begun, so this is tried until then.
+    let began = Instant::now();
+    let refused = loop {
+        let attempt = Served::start(&images, &["vg/linear"]);
+        if attempt.is_err() || began.elapsed() > Duration::from_secs(10) {
+            break attempt.map(drop);
+        }
+        drop(attempt);
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    drop(holder.kill());
+    drop(holder.wait());
+    match refused {
+        Ok(_) => Err("an image that QEMU has open was served".into()),
+        Err(why) if why.contains("in use") => Ok(()),
+        Err(why) => Err(why),
+    }
+}
+
+fn end() -> Outcome {
+    let images = images()?;
+    let source = images.path("source");
+    let data = content::sectors(4, 0, 16 << 11);
+    std::fs::write(&source, &data).map_err(|error| error.to_string())?;
+    let served = Served::start(&images, &["vg/striped"])?;
+    client(
+        "nbdcopy",
+        &[&source.display().to_string(), &served.uri("vg/striped")],
+    )?;
+    // Reads and rewrites of the same data go on while the server is told to end.
+    let script = format!(
+        "h.connect_uri('{}')\n\
+         import itertools\n\
+         try:\n\
+         \x20   for n in itertools.count():\n\
+         \x20       at = n * 65536 % (16 << 20)\n\
+         \x20       h.pwrite(h.pread(65536, at), at)\n\
+         except nbd.Error as error:\n\
+         \x20   print('ended', n)\n",
+        served.uri("vg/striped")
+    );
+    let load = std::thread::spawn(move || {
+        process::run(
+            &mut command("nbdsh", &["-c", &script]),
+            &[],
+            Duration::from_secs(30),
+        )
+    });
+    std::thread::sleep(Duration::from_millis(600));
+    let socket = served.socket().to_owned();
+    let (code, err) = served.end()?;
+    ensure!(code == 0, "ended with {code}: {err}");
+    ensure!(!socket.exists(), "the socket's name is still there");
+    let load = load.join().map_err(|_| "the load panicked")??;
+    let said = load.out();
+    ensure!(
+        said.contains("ended") && !said.contains("ended 0\n"),
+        "the load did not run: {said}{}",
+        load.err()
+    );
+    let seen = images.ok("read vg/striped")?.stdout;
+    ensure!(seen == data, "the data are not what was written");
+    Ok(())
+}
+
+fn read_only() -> Outcome {
+    let images = images()?;
+    images.ok("lvchange -pr vg/linear")?;
+    let served = Served::start(&images, &["vg/linear", "vg/striped"])?;
+    let script = format!(
+        "h.set_strict_mode(0)\n\
+         h.connect_uri('{}')\n\
+         assert h.is_read_only()\n\
+         try:\n\
+         \x20   h.pwrite(bytes(512), 0)\n\
+         \x20   assert False\n\
+         except nbd.Error as error:\n\
+         \x20   assert error.errnum == 1, error\n\
+         o = nbd.NBD()\n\
+         o.connect_uri('{}')\n\
+         assert not o.is_read_only()\n\
+         o.pwrite(bytes(512), 0)\n",
+        served.uri("vg/linear"),
+        served.uri("vg/striped")
+    );
+    client("nbdsh", &["-c", &script])?;
+    served.end()?;
+    // A server told so reads only, whatever the volume permits.
+    let served = Served::start(&images, &["--readonly", "vg/striped"])?;
+    let script = format!(
+        "h.connect_uri('{}')\nassert h.is_read_only()",
+        served.uri("vg/striped")
+    );
+    client("nbdsh", &["-c", &script])?;
+    Ok(())
+}

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ulvm_metadata::commit::{
-    CommitError, CommitPlan, MdaTarget, Plan, Wanted, plan_commit, plan_labels, plan_remove,
+    CommitError, CommitPlan, LabelChange, MdaTarget, Plan, Wanted, plan_commit, plan_labels,
+    plan_remove,
 };
 use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::{Vg, check};
@@ -18,7 +19,7 @@ use crate::discover;
 use crate::disk::Access;
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::inventory::{DevKey, DeviceKind, FoundPv, VgRead};
+use crate::inventory::{DevKey, DeviceKind, FoundPv, MdaState, VgRead};
 use crate::lock::lock_device;
 use crate::scan::{self, Content, ScannedMda};
 
@@ -48,7 +49,10 @@ struct Job {
     text: String,
     slots: Vec<Slot>,
     plan: CommitPlan,
+    /// All labels that change.
     labels: Vec<(DevKey, Label)>,
+    /// Those of them that get a new identity; the VG must know that first.
+    new_ids: Vec<(DevKey, Label)>,
 }
 
 impl Session {
@@ -125,12 +129,24 @@ impl Session {
         let targets: Vec<MdaTarget> = slots.iter().map(|s| s.target.clone()).collect();
         let plan =
             plan_commit(&targets, &text).map_err(|e| self.unplannable(&vg, &slots, &text, &e))?;
+        let (new_ids, early): (Vec<_>, Vec<_>) = labels
+            .iter()
+            .cloned()
+            .partition(|(device, _)| self.new_ids.contains_key(device));
+        let change = |(device, new): (DevKey, Label)| {
+            let old = self.scan.pv(device)?.label.clone();
+            let disk = device.0;
+            Some(LabelChange { disk, old, new })
+        };
+        let early: Vec<LabelChange> = early.into_iter().filter_map(change).collect();
+        let plan = plan.with_labels(&early).ok_or_else(too_many_areas)?;
         Ok(Job {
             vg,
             text,
             slots,
             plan,
             labels,
+            new_ids,
         })
     }
 
@@ -291,18 +307,17 @@ impl Session {
                 ));
             }
         }
-        // The text rules now; a label that is not up to date is mended by the next write.
-        if let Err(e) = self.write_labels(&job.labels) {
-            self.ui.warn(format!("{e}"));
+        if job.new_ids.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // The text rules now, and names PVs that the labels do not name yet.
+        self.write_labels(&job.new_ids)
     }
 
     /// Labels, flushed.
     pub(super) fn write_labels(&mut self, labels: &[(DevKey, Label)]) -> Result<()> {
         let numbered: Vec<(usize, Label)> = labels.iter().map(|(d, l)| (d.0, l.clone())).collect();
-        let plan = plan_labels(&numbered)
-            .ok_or_else(|| Error::refused("A PV header has more areas than fit."))?;
+        let plan = plan_labels(&numbered).ok_or_else(too_many_areas)?;
         self.run_plan(&plan)
     }
 
@@ -372,20 +387,23 @@ impl Session {
         let mut areas = Vec::new();
         let mut labels = Vec::new();
         for pv in pvs {
-            areas.extend(pv.mdas.iter().map(|m| (pv.device.0, area(m))));
+            let mdas = pv.mdas.iter();
+            areas.extend(mdas.map(|m| (pv.device.0, area(m), m.state == MdaState::Ignored)));
             let mut label = pv.raw.clone();
             label.header = label.header.with_used(false);
             labels.push((pv.device.0, label));
         }
-        let plan = plan_remove(&areas, &labels)
-            .ok_or_else(|| Error::refused("A PV header has more areas than fit."))?;
+        let plan = plan_remove(&areas, &labels).ok_or_else(too_many_areas)?;
         self.run_plan(&plan)?;
         for (pv, (_, label)) in pvs.iter().zip(labels) {
             if let Some(scanned) = self.scan.pv_mut(pv.device) {
                 scanned.label = label;
                 for mda in &mut scanned.mdas {
-                    mda.header = Some(MdaHeader::empty(mda.area));
-                    mda.content = Content::Empty;
+                    let ignored = matches!(mda.content, Content::Ignored);
+                    mda.header = Some(MdaHeader::unused(mda.area, ignored));
+                    if !ignored {
+                        mda.content = Content::Empty;
+                    }
                 }
             }
         }
@@ -429,6 +447,10 @@ impl Session {
         }
         Ok(changed.is_empty())
     }
+}
+
+fn too_many_areas() -> Error {
+    Error::refused("A PV header has more areas than fit.")
 }
 
 fn changed_under_us(what: &str) -> Error {

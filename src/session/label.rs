@@ -1,9 +1,7 @@
 //! Making, changing and removing PVs.
 
 use ulvm_metadata::commit::{DiskWrite, Plan, Stage, Staged, plan_create, plan_wipe_labels};
-use ulvm_metadata::ondisk::{
-    Area, Extension, Label, MdaHeader, PV_EXT_VERSION, PvHeader, RAW_LOCN_IGNORED,
-};
+use ulvm_metadata::ondisk::{Area, Extension, Label, MdaHeader, PV_EXT_VERSION, PvHeader};
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
@@ -31,14 +29,8 @@ impl Session {
         let mut plan = plan_create(device.0, &label, &old, !pv.zero)
             .ok_or_else(|| Error::refused("A PV header has more areas than fit."))?;
         let headers = pv.mdas.iter().map(|(start, size, ignored)| {
-            let mut header = MdaHeader::empty(Area {
-                start: *start,
-                size: *size,
-            });
-            if *ignored {
-                header.committed.flags |= RAW_LOCN_IGNORED;
-            }
-            header
+            let (start, size) = (*start, *size);
+            MdaHeader::unused(Area { start, size }, *ignored)
         });
         let headers: Vec<MdaHeader> = headers.collect();
         mark_ignored(&mut plan, &headers);
@@ -124,11 +116,7 @@ impl Session {
         self.hold_or_refuse(device)?;
         let mut headers: Vec<MdaHeader> = Vec::new();
         for mda in &self.scanned(device)?.mdas {
-            let mut header = MdaHeader::empty(mda.area);
-            if ignored {
-                header.committed.flags |= RAW_LOCN_IGNORED;
-            }
-            headers.push(header);
+            headers.push(MdaHeader::unused(mda.area, ignored));
         }
         let write = |h: &MdaHeader| DiskWrite {
             disk: device.0,

@@ -7,8 +7,8 @@
 //!    that rules.
 //! 2. Every header knows the new text as precommitted before the first one commits it. Readers
 //!    look at the committed slot only, therefore nothing has changed up to here.
-//! 3. Areas that go out of use switch before those that stay, so that the last switch is one that
-//!    readers believe.
+//! 3. Areas that go out of use switch before those that stay, so that nothing has changed for
+//!    readers until one of those that stay switches.
 //!
 //! A crash at any point leaves areas that each hold the old text or the new one, whole; the higher
 //! seqno rules.
@@ -41,6 +41,9 @@ pub enum Stage {
     Text,
     /// Headers: the new text in the precommitted slot.
     Precommit,
+    /// Headers of areas that go out of use: the new text committed, and the area ignored. Readers
+    /// do not look at them any more, so this can still be undone.
+    Leave,
     /// Headers: the new text in the committed slot.
     Commit,
 }
@@ -213,7 +216,7 @@ impl MdaUse {
 /// A commit of one text to several areas.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommitPlan {
-    /// Stages text, precommit and commit.
+    /// Stages text, precommit, leave (if any area goes out of use) and commit.
     pub plan: Plan,
     /// The headers as they will be, one for each target.
     pub headers: Vec<MdaHeader>,
@@ -224,28 +227,41 @@ pub struct CommitPlan {
     pub revert: Plan,
 }
 
+/// A label that changes along with a text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LabelChange {
+    /// Number of the device.
+    pub disk: usize,
+    /// As it is now.
+    pub old: Label,
+    /// As it shall be, in the same sector.
+    pub new: Label,
+}
+
 impl CommitPlan {
-    /// The same, with labels written along with the texts: those of new PVs, and those that do not
-    /// say yet that they belong to a VG. They are durable before the first header commits, so no PV
-    /// that a VG names looks free. `None` if a label has more areas than fit.
-    pub fn with_labels(mut self, labels: &[(usize, Label)]) -> Option<Self> {
-        let mut writes = labels
-            .iter()
-            .map(|(disk, label)| label_write(*disk, label))
-            .collect::<Option<Vec<_>>>()?;
+    /// The same, with labels written along with the texts: those that do not say yet that their PV
+    /// belongs to a VG. They are durable before the first header commits, so no PV that a VG names
+    /// looks free. `None` if a label has more areas than fit.
+    pub fn with_labels(mut self, labels: &[LabelChange]) -> Option<Self> {
+        let write = |of: fn(&LabelChange) -> &Label| {
+            let writes = labels.iter().map(move |l| label_write(l.disk, of(l)));
+            writes.collect::<Option<Vec<_>>>()
+        };
+        let mut first = write(|l| &l.new)?;
         match self.plan.stages.first_mut() {
-            Some(first) if first.stage == Stage::Text => {
-                writes.append(&mut first.writes);
-                first.writes = writes;
+            Some(staged) if staged.stage == Stage::Text => {
+                first.append(&mut staged.writes);
+                staged.writes = first;
             }
             _ => self.plan.stages.insert(
                 0,
                 Staged {
                     stage: Stage::Label,
-                    writes,
+                    writes: first,
                 },
             ),
         }
+        self.revert.add(Stage::Label, write(|l| &l.old)?);
         Some(self)
     }
 }
@@ -295,7 +311,7 @@ pub fn plan_commit(targets: &[MdaTarget], text: &str) -> Result<CommitPlan, Comm
         revert: Plan::default(),
     };
     let (mut texts, mut precommits, mut reverts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut leaving, mut staying) = (Vec::new(), Vec::new());
+    let (mut leaving, mut staying): (Vec<_>, Vec<_>) = (Vec::new(), Vec::new());
     for (n, target) in targets.iter().enumerate() {
         if target.is_left_alone() {
             continue;
@@ -339,10 +355,10 @@ pub fn plan_commit(targets: &[MdaTarget], text: &str) -> Result<CommitPlan, Comm
             limit: ring.limit(),
         });
     }
-    leaving.append(&mut staying);
     out.plan.add(Stage::Text, texts);
     out.plan.add(Stage::Precommit, precommits);
-    out.plan.add(Stage::Commit, leaving);
+    out.plan.add(Stage::Leave, leaving);
+    out.plan.add(Stage::Commit, staying);
     out.revert.add(Stage::Commit, reverts);
     Ok(out)
 }
@@ -382,14 +398,15 @@ fn header_write(disk: usize, header: &MdaHeader) -> DiskWrite {
 }
 
 /// Plans the end of a VG: its texts are forgotten on every area, then the labels are written,
-/// which say that the PVs belong to no VG any more.
+/// which say that the PVs belong to no VG any more. Areas that are not in use (the flag says which)
+/// stay so, as with LVM2.
 ///
 /// `None` if a label has more areas than fit.
-pub fn plan_remove(areas: &[(usize, Area)], labels: &[(usize, Label)]) -> Option<Plan> {
+pub fn plan_remove(areas: &[(usize, Area, bool)], labels: &[(usize, Label)]) -> Option<Plan> {
     let mut plan = Plan::default();
     let headers = areas
         .iter()
-        .map(|(disk, area)| header_write(*disk, &MdaHeader::empty(*area)))
+        .map(|(disk, area, ignored)| header_write(*disk, &MdaHeader::unused(*area, *ignored)))
         .collect();
     plan.add(Stage::Commit, headers);
     Some(plan.then(plan_labels(labels)?))
@@ -555,11 +572,15 @@ mod tests {
         };
         let targets = read(&disks, [Wanted::Use, Wanted::Ignore]);
         let plan = run(&mut disks, &targets, "two");
-        let last = plan.plan.stages.last().unwrap();
+        let stages: Vec<_> = plan
+            .plan
+            .stages
+            .iter()
+            .map(|s| (s.stage, s.disks()))
+            .collect();
         assert_eq!(
-            last.disks(),
-            [1, 0],
-            "the one that is not used switches first"
+            stages[2..],
+            [(Stage::Leave, vec![1]), (Stage::Commit, vec![0])]
         );
         assert_eq!(read_mda(&disks[1], AREA).state, MdaState::Ignored);
         disks[1].log.clear();

@@ -43,12 +43,13 @@ fn every_crash_leaves_the_old_state_or_the_new() {
 ///
 /// * Wiping a device that holds no label: nothing that is lost could come back. (Needed: "pvcreate
 ///   over a PV".)
-/// * Precommitting where there is one area only: there is nobody to agree with, and the commit
+/// * Precommitting where one area only stays in use: there is nobody to agree with, and the commit
 ///   overwrites the same sector. (Needed: every operation with two areas.)
-const NEEDLESS_HERE: [(&str, Stage); 8] = [
+const NEEDLESS_HERE: [(&str, Stage); 9] = [
     ("pvcreate", Stage::Wipe),
     ("pvcreate with two areas", Stage::Wipe),
     ("commit with wrap on 1 devices", Stage::Precommit),
+    ("area goes out of use", Stage::Precommit),
     ("vgreduce", Stage::Precommit),
     ("vgcreate on areas [1]", Stage::Precommit),
     ("commit to areas [1]", Stage::Precommit),

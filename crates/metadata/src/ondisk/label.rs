@@ -145,6 +145,12 @@ impl PvHeader {
         let mut at = PV_HEADER_FIXED;
         let data_areas = areas(bytes, &mut at)?;
         let mdas = areas(bytes, &mut at)?;
+        if mdas
+            .iter()
+            .any(|a| a.start.0 < LABEL_SCAN_SECTORS * SECTOR as u64)
+        {
+            return Err("a metadata area overlaps the label");
+        }
         let version = match bytes.get(at..at + 8) {
             Some(_) => u32_at(bytes, at),
             None => 0,
@@ -395,6 +401,14 @@ mod tests {
             decode_label(&s, 1),
             LabelSector::BadHeader("a list of areas does not end within the sector")
         );
+    }
+
+    #[test]
+    fn an_area_on_the_label_is_refused() {
+        let mut l = label();
+        l.header.mdas = vec![Area::new(1024, 8192)];
+        let bytes = encode_label(&l).unwrap();
+        assert!(matches!(decode_label(&bytes, 1), LabelSector::BadHeader(_)));
     }
 
     #[test]

@@ -118,6 +118,15 @@ impl MdaHeader {
         }
     }
 
+    /// Of an area without any text, marked as not in use or not.
+    pub fn unused(area: Area, ignored: bool) -> Self {
+        let mut header = Self::empty(area);
+        if ignored {
+            header.committed.flags |= RAW_LOCN_IGNORED;
+        }
+        header
+    }
+
     /// Is the area marked as not in use?
     pub fn is_ignored(&self) -> bool {
         self.committed.is_ignored()

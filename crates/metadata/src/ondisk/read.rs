@@ -99,7 +99,12 @@ pub fn read_mda_header(disk: &dyn Disk, area: Area) -> Result<MdaHeader, HeaderF
     let mut bytes = [0; MDA_HEADER_SIZE as usize];
     disk.read_at(area.start, &mut bytes)
         .map_err(|e| HeaderFault::Io(e.to_string()))?;
-    MdaHeader::decode(&bytes, area.start, disk.size())
+    let header = MdaHeader::decode(&bytes, area.start, disk.size())?;
+    // A header that claims more than the label gave it would let texts run into extents.
+    if header.area.size > area.size {
+        return Err(HeaderFault::Size(header.area.size.0));
+    }
+    Ok(header)
 }
 
 /// Reads and checks the text a slot of an area points to; the NUL at its end is not part of what

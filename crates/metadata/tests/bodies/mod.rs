@@ -121,6 +121,8 @@ fn walk(mut todo: Vec<NodeRef>) {
 fn same(vg: &Vg) -> (Vec<String>, Vec<String>, Vg) {
     let mut rest = vg.clone();
     rest.unknown_status.clear();
+    // Written as the system id and the lock manager have it.
+    rest.flags.write_locked = false;
     for (_, pv) in rest.pvs.iter_mut() {
         pv.text_key = None;
         // A path that is not known is written as such.
@@ -186,6 +188,7 @@ fn show(vg: &Vg, lv: &ulvm_metadata::model::Lv) -> String {
     }
     let mut bare = lv.clone();
     bare.segments.clear();
+    bare.flags.write_locked = false;
     format!("{bare:?} {out}")
 }
 

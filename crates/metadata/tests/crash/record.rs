@@ -12,7 +12,7 @@ const SECTOR: usize = 512;
 /// Up to so many unflushed sectors every combination is tried.
 const ALL_UP_TO: usize = 12;
 /// Combinations tried above that, beside none, all and each one alone.
-const SAMPLE: u64 = 2000;
+const SAMPLE: u64 = 1500;
 
 /// One thing that was done.
 #[derive(Clone, Debug)]

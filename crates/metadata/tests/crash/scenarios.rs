@@ -1,7 +1,8 @@
 //! The operations that are crashed, on one to three devices.
 
 use ulvm_metadata::commit::{
-    CommitPlan, MdaTarget, Plan, Wanted, plan_commit, plan_create, plan_remove, plan_wipe_labels,
+    CommitPlan, LabelChange, MdaTarget, Plan, Wanted, plan_commit, plan_create, plan_remove,
+    plan_wipe_labels,
 };
 use ulvm_metadata::convert::{Style, TextHeader, export};
 use ulvm_metadata::disk::{Disk, MemDisk};
@@ -14,7 +15,7 @@ use ulvm_metadata::uuid::LvmUuid;
 use super::judge::{Scenario, found, look};
 use super::record::record;
 
-const SIZE: usize = 144 << 10;
+const SIZE: usize = 80 << 10;
 
 fn id(n: usize) -> LvmUuid {
     LvmUuid::from_entropy(&[n as u8; 32])
@@ -36,7 +37,7 @@ fn vg(pvs: &[usize], seqno: u32, bulk: usize) -> Vg {
     let mut vg = Vg::new("vg", id(99), Sectors(8));
     vg.seqno = seqno;
     for n in pvs {
-        vg.pvs.push(Pv::new(id(*n), Sectors(100), Extents(4)));
+        vg.pvs.push(Pv::new(id(*n), Sectors(100), Extents(1)));
     }
     let tag = format!("t{seqno}");
     vg.tags = std::iter::repeat_n(tag, bulk / 8 + 1).collect();
@@ -71,6 +72,16 @@ fn label_of(disk: &dyn Disk) -> Label {
     find_label(disk).unwrap().expect("has a label").label
 }
 
+/// Labels that say that their PVs are in use.
+fn used_labels(disks: &[MemDisk]) -> Vec<LabelChange> {
+    let change = |(disk, new): (usize, Label)| LabelChange {
+        disk,
+        old: label_of(&disks[disk]),
+        new,
+    };
+    labels(disks, true).into_iter().map(change).collect()
+}
+
 fn labels(disks: &[MemDisk], used: bool) -> Vec<(usize, Label)> {
     disks
         .iter()
@@ -89,6 +100,10 @@ fn areas(disks: &[MemDisk]) -> Vec<(usize, Area)> {
         .enumerate()
         .flat_map(|(n, disk)| label_of(disk).header.mdas.into_iter().map(move |a| (n, a)))
         .collect()
+}
+
+fn in_use(areas: &[(usize, Area)]) -> Vec<(usize, Area, bool)> {
+    areas.iter().map(|(n, area)| (*n, *area, false)).collect()
 }
 
 fn targets(disks: &[MemDisk], wanted: impl Fn(usize) -> Wanted) -> Vec<MdaTarget> {
@@ -113,7 +128,7 @@ fn with_vg(mdas: &[u32], commits: u32, bulk: usize) -> Vec<MemDisk> {
     let pvs: Vec<usize> = (0..mdas.len()).collect();
     for seqno in 1..=commits {
         let plan = commit(&disks, &vg(&pvs, seqno, bulk))
-            .with_labels(&labels(&disks, true))
+            .with_labels(&used_labels(&disks))
             .unwrap();
         run(&mut disks, &plan.plan);
     }
@@ -201,7 +216,7 @@ fn create_vg(mdas: &[u32]) -> Scenario {
     let disks = free_pvs(mdas);
     let pvs: Vec<usize> = (0..mdas.len()).collect();
     let plan = commit(&disks, &vg(&pvs, 1, 1300))
-        .with_labels(&labels(&disks, true))
+        .with_labels(&used_labels(&disks))
         .unwrap();
     let targets = areas(&disks);
     let name = format!("vgcreate on areas {mdas:?}");
@@ -299,7 +314,7 @@ fn extend() -> Scenario {
     new_pv(&mut joining, 1, 1, false);
     disks.push(joining);
     let plan = commit(&disks, &vg(&[0, 1], 3, 1300))
-        .with_labels(&labels(&disks, true)[1..])
+        .with_labels(&used_labels(&disks)[1..])
         .unwrap();
     let targets = areas(&disks);
     scenario("vgextend", disks, &plan.plan, targets, &[])
@@ -310,7 +325,7 @@ fn reduce() -> Scenario {
     let disks = with_vg(&[1, 1], 2, 1300);
     let staying = targets(&disks[..1], |_| Wanted::Use);
     let commit = plan_commit(&staying, &text(&vg(&[0], 3, 1300))).unwrap();
-    let leaving = plan_remove(&areas(&disks)[1..], &labels(&disks, false)[1..]).unwrap();
+    let leaving = plan_remove(&in_use(&areas(&disks)[1..]), &labels(&disks, false)[1..]).unwrap();
     let plan = commit.plan.then(leaving);
     let targets = areas(&disks[..1]);
     scenario("vgreduce", disks, &plan, targets, &[])
@@ -318,7 +333,7 @@ fn reduce() -> Scenario {
 
 fn remove_vg(mdas: &[u32]) -> Scenario {
     let disks = with_vg(mdas, 2, 1300);
-    let plan = plan_remove(&areas(&disks), &labels(&disks, false)).unwrap();
+    let plan = plan_remove(&in_use(&areas(&disks)), &labels(&disks, false)).unwrap();
     let name = format!("vgremove on areas {mdas:?}");
     scenario(&name, disks, &plan, vec![], &[])
 }

@@ -52,6 +52,18 @@ impl LvmUuid {
         &self.0
     }
 
+    /// Appends the form with hyphens.
+    pub fn push_to(&self, out: &mut String) {
+        let mut at = 0;
+        for (i, len) in GROUPS.iter().enumerate() {
+            if i > 0 {
+                out.push('-');
+            }
+            out.extend(self.0[at..at + len].iter().map(|c| char::from(*c)));
+            at += len;
+        }
+    }
+
     /// The 32 characters as a string without hyphens.
     pub fn compact(&self) -> String {
         self.0.iter().map(|c| char::from(*c)).collect()
@@ -61,14 +73,7 @@ impl LvmUuid {
 impl fmt::Display for LvmUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::with_capacity(ID_LEN + GROUPS.len());
-        let mut at = 0;
-        for (i, len) in GROUPS.iter().enumerate() {
-            if i > 0 {
-                out.push('-');
-            }
-            out.extend(self.0[at..at + len].iter().map(|c| char::from(*c)));
-            at += len;
-        }
+        self.push_to(&mut out);
         f.pad(&out)
     }
 }

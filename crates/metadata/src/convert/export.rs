@@ -1,5 +1,6 @@
 //! VG to text, byte for byte as LVM2 writes it.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 use super::flags::{self, Word};
@@ -18,6 +19,9 @@ pub(super) struct Context<'v> {
     pub zone: super::Zone,
     /// By slot of [`PvKey`].
     pv_names: Vec<String>,
+    /// The last comments made: LVs made alike follow one another.
+    last_size: RefCell<(Sectors, String)>,
+    last_time: RefCell<(i64, String)>,
 }
 
 impl Context<'_> {
@@ -33,7 +37,20 @@ impl Context<'_> {
     }
     /// Comment that gives a number of extents as a size.
     pub fn extents(&self, n: Extents) -> String {
-        size_text(n.to_sectors(self.vg.extent_size))
+        let size = n.to_sectors(self.vg.extent_size);
+        let mut last = self.last_size.borrow_mut();
+        if last.0 != size {
+            *last = (size, size_text(size));
+        }
+        last.1.clone()
+    }
+    /// Comment that gives a time as a date.
+    fn iso_text(&self, time: i64) -> String {
+        let mut last = self.last_time.borrow_mut();
+        if last.0 != time {
+            *last = (time, iso_text(time, self.zone));
+        }
+        last.1.clone()
     }
 }
 
@@ -43,6 +60,8 @@ pub fn export(vg: &Vg, header: &TextHeader, style: Style) -> String {
         vg,
         zone: header.zone,
         pv_names: pv_names(vg),
+        last_size: RefCell::new((Sectors::ZERO, size_text(Sectors::ZERO))),
+        last_time: RefCell::new((0, iso_text(0, header.zone))),
     };
     let mut w = match style {
         Style::Raw => Writer::raw(),
@@ -188,7 +207,7 @@ fn with_lock(mut words: Vec<&str>, locked: bool) -> Vec<&str> {
 fn export_vg(w: &mut Writer, c: &Context) {
     let vg = c.vg;
     w.open(&vg.name);
-    w.str("id", &vg.id.to_string());
+    w.id("id", &vg.id);
     w.int("seqno", vg.seqno);
     w.str_with("format", "lvm2", 3, "informational");
     let status = words(&flags::VG_STATUS, vg, &[]);
@@ -293,7 +312,7 @@ fn export_optional(w: &mut Writer, key: &str, value: &Option<String>) {
 }
 
 fn export_pv(w: &mut Writer, c: &Context, pv: &Pv) {
-    w.str("id", &pv.id.to_string());
+    w.id("id", &pv.id);
     w.str_with(
         "device",
         pv.device_hint.as_deref().unwrap_or("[unknown]"),
@@ -323,7 +342,7 @@ fn export_pv(w: &mut Writer, c: &Context, pv: &Pv) {
 }
 
 fn export_lv(w: &mut Writer, c: &Context, lv: &Lv) {
-    w.str("id", &lv.id.to_string());
+    w.id("id", &lv.id);
     let status = words(&flags::LV_STATUS, lv, &[]);
     let locked = lv.status.write && is_write_locked(c.vg);
     w.strs("status", without_write(status, locked));
@@ -331,9 +350,7 @@ fn export_lv(w: &mut Writer, c: &Context, lv: &Lv) {
     w.strs("flags", with_lock(flags, locked));
     export_tags(w, &lv.tags);
     if let Some(creation) = &lv.creation {
-        w.int_with("creation_time", creation.time, || {
-            iso_text(creation.time, c.zone)
-        });
+        w.int_with("creation_time", creation.time, || c.iso_text(creation.time));
         w.str("creation_host", &creation.host);
     }
     export_optional(w, "lock_args", &lv.lock_args);

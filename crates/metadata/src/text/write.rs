@@ -1,8 +1,55 @@
 //! Text out: lines with or without indentation and comments, and whole trees.
 
-use std::fmt::Write as _;
-
 use crate::tree::{Item, Node, Section, Value};
+use crate::units::{Bytes, Extents, Sectors};
+use crate::uuid::LvmUuid;
+
+/// A number that is written in decimal digits. A text of ten thousand LVs holds a hundred thousand
+/// of them, so they do without the general formatter.
+pub trait Number {
+    /// Sign and magnitude.
+    fn parts(self) -> (bool, u64);
+}
+
+macro_rules! number {
+    ($($signed:ty),*; $($unsigned:ty),*; $($unit:ty),*) => {
+        $(impl Number for $signed {
+            fn parts(self) -> (bool, u64) {
+                (self < 0, u64::from(self.unsigned_abs()))
+            }
+        })*
+        $(impl Number for $unsigned {
+            fn parts(self) -> (bool, u64) {
+                (false, self as u64)
+            }
+        })*
+        $(impl Number for $unit {
+            fn parts(self) -> (bool, u64) {
+                (false, self.get())
+            }
+        })*
+    };
+}
+
+number!(i32, i64; u32, u64, usize; Bytes, Sectors, Extents);
+
+fn push_number(out: &mut String, n: impl Number) {
+    let (negative, mut rest) = n.parts();
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if negative {
+        out.push('-');
+    }
+    out.extend(digits[at..].iter().map(|d| char::from(*d)));
+}
 
 /// Builds a text line by line.
 #[derive(Debug)]
@@ -52,6 +99,18 @@ impl Writer {
             }
         }
     }
+    fn key(&mut self, key: &str) {
+        self.begin();
+        self.out.push_str(key);
+        self.out.push_str(" = ");
+    }
+    /// `key = "xxxxxx-xxxx-..."`
+    pub fn id(&mut self, key: &str, id: &LvmUuid) {
+        self.key(key);
+        self.out.push('"');
+        id.push_to(&mut self.out);
+        self.out.push_str("\"\n");
+    }
     /// An empty line.
     pub fn blank(&mut self) {
         self.out.push('\n');
@@ -76,8 +135,8 @@ impl Writer {
     }
     /// `key = [`, elements follow as lines.
     pub fn open_array(&mut self, key: &str) {
-        self.begin();
-        let _ = writeln!(self.out, "{key} = [");
+        self.key(key);
+        self.out.push_str("[\n");
         self.depth += 1;
     }
     /// `]`
@@ -86,49 +145,43 @@ impl Writer {
         self.line("]");
     }
     /// `key = 5`
-    pub fn int(&mut self, key: &str, n: impl std::fmt::Display) {
-        self.begin();
-        let _ = writeln!(self.out, "{key} = {n}");
+    pub fn int(&mut self, key: &str, n: impl Number) {
+        self.key(key);
+        push_number(&mut self.out, n);
+        self.out.push('\n');
     }
     /// `key = 5`, with a comment behind a tab where comments are written.
-    pub fn int_with(
-        &mut self,
-        key: &str,
-        n: impl std::fmt::Display,
-        comment: impl FnOnce() -> String,
-    ) {
+    pub fn int_with(&mut self, key: &str, n: impl Number, comment: impl FnOnce() -> String) {
         self.int_tabbed(key, n, 1, comment);
     }
     /// [`Writer::int_with`] with several tabs.
     pub fn int_tabbed(
         &mut self,
         key: &str,
-        n: impl std::fmt::Display,
+        n: impl Number,
         tabs: usize,
         comment: impl FnOnce() -> String,
     ) {
-        self.begin();
-        let _ = write!(self.out, "{key} = {n}");
+        self.key(key);
+        push_number(&mut self.out, n);
         self.comment(tabs, comment);
     }
     /// `key = "text"`
     pub fn str(&mut self, key: &str, text: &str) {
-        self.begin();
-        let _ = write!(self.out, "{key} = ");
+        self.key(key);
         push_quoted(&mut self.out, text);
         self.out.push('\n');
     }
     /// `key = "text"`, with a comment behind tabs where comments are written.
     pub fn str_with(&mut self, key: &str, text: &str, tabs: usize, comment: &str) {
-        self.begin();
-        let _ = write!(self.out, "{key} = ");
+        self.key(key);
         push_quoted(&mut self.out, text);
         self.comment(tabs, || comment.to_owned());
     }
     /// `key = ["a", "b"]`
     pub fn strs<'s>(&mut self, key: &str, words: impl IntoIterator<Item = &'s str>) {
-        self.begin();
-        let _ = write!(self.out, "{key} = [");
+        self.key(key);
+        self.out.push('[');
         for (i, word) in words.into_iter().enumerate() {
             if i > 0 {
                 self.out.push_str(", ");
@@ -149,7 +202,8 @@ impl Writer {
     pub fn area(&mut self, name: &str, extent: u32, last: bool) {
         self.begin();
         push_quoted(&mut self.out, name);
-        let _ = write!(self.out, ", {extent}");
+        self.out.push_str(", ");
+        push_number(&mut self.out, extent);
         self.out.push_str(if last { "\n" } else { ",\n" });
     }
     /// An item with all that is in it.
@@ -174,7 +228,8 @@ impl Writer {
             for _ in 0..tabs {
                 self.out.push('\t');
             }
-            let _ = write!(self.out, "# {}", comment());
+            self.out.push_str("# ");
+            self.out.push_str(&comment());
         }
         self.out.push('\n');
     }
@@ -220,7 +275,7 @@ pub fn push_quoted(out: &mut String, text: &str) {
 pub fn push_value(out: &mut String, value: &Value) {
     match value {
         Value::Int(n) => {
-            let _ = write!(out, "{n}");
+            push_number(out, *n);
         }
         Value::Float(f) => out.push_str(f),
         Value::Str(s) => push_quoted(out, s),

@@ -4,6 +4,8 @@
 //! The newest readable text of a VG (by identity, then seqno) rules. Of several devices with one PV
 //! identity one is used. What is set aside is kept in the [`Inventory`] with the reason.
 
+mod settle;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
@@ -74,7 +76,8 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
     };
     a.out.inventory.devices = scan.entries.iter().map(|e| e.device.clone()).collect();
     a.look_at_devices();
-    let groups = a.groups();
+    let mut groups = a.groups();
+    a.settle(&mut groups);
     for (id, group) in &groups {
         a.vg(*id, group);
     }

@@ -225,6 +225,15 @@ pub struct Duplicate {
     pub vg: Option<String>,
 }
 
+/// A vgsplit that a crash interrupted: on disk the receiving VG carries a mark still.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unfinished {
+    /// Identity and name of the VG that received PVs.
+    pub receiver: (LvmUuid, String),
+    /// Identity and name of the VG they came from, if its text on disk lists them still.
+    pub source: Option<(LvmUuid, String)>,
+}
+
 /// Everything a scan found.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Inventory {
@@ -239,6 +248,8 @@ pub struct Inventory {
     pub hidden: Vec<FoundPv>,
     /// Names of devices that must not be used, and why (`device is partitioned`).
     pub excluded: Vec<(String, String)>,
+    /// Splits of VGs that were interrupted; what is read is the state after them.
+    pub unfinished: Vec<Unfinished>,
     /// Duplicates that are not used.
     pub duplicates: Vec<Duplicate>,
     /// Name of the VG a device belongs to in any way.
@@ -246,6 +257,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Did the VG take part in a split that was interrupted? What was read of it is then not what
+    /// its text on disk says.
+    pub fn is_unfinished(&self, id: &LvmUuid) -> bool {
+        self.unfinished.iter().any(|u| {
+            u.receiver.0 == *id || u.source.as_ref().is_some_and(|(source, _)| source == id)
+        })
+    }
     /// A device.
     pub fn device(&self, key: DevKey) -> &Device {
         &self.devices[key.0]

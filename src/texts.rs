@@ -101,6 +101,22 @@ impl Texts {
 }
 
 impl Text {
+    /// Do these words stand anywhere in it?
+    pub fn mentions(&self, words: &str) -> bool {
+        let words = words.as_bytes();
+        let Some(first) = words.first() else {
+            return true;
+        };
+        let mut rest = &self.bytes[..];
+        while let Some(at) = rest.iter().position(|b| b == first) {
+            rest = &rest[at..];
+            if rest.starts_with(words) {
+                return true;
+            }
+            rest = &rest[1..];
+        }
+        false
+    }
     /// The VG; parsed at the first call.
     pub fn vg(&self) -> Result<Rc<Vg>, String> {
         self.vg

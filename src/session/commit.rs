@@ -111,6 +111,7 @@ impl Session {
         for (_, pv) in vg.pvs.iter_mut() {
             let Some(device) = places.get(&pv.id).copied() else {
                 pv.missing = true;
+                pv.device_hint = Some("[unknown]".to_owned());
                 continue;
             };
             pv.device_hint = Some(self.hint(device));
@@ -211,7 +212,9 @@ impl Session {
                     Err(_) => false,
                     // Another text of the same VG and seqno, or a newer one that was not usable.
                     Ok(s) if s.id == old.vg.id => {
-                        s.seqno < old.vg.seqno || text.vg().is_ok_and(|vg| Rc::ptr_eq(&vg, &old.vg))
+                        s.seqno < old.vg.seqno
+                            || text.vg().is_ok_and(|vg| Rc::ptr_eq(&vg, &old.vg))
+                            || self.inventory.is_unfinished(&s.id)
                     }
                     Ok(_) => true,
                 }

@@ -732,3 +732,105 @@ fn random_damage_never_panics_and_what_is_written_is_found() {
     }
     assert!(changed > 100, "only {changed} of 120 could be changed");
 }
+
+/// Step 1 of a split of `d1.img` from `vg`, as a crash leaves it.
+fn interrupted_split(place: &Place, names: &[String]) -> (LvmUuid, LvmUuid) {
+    let old = place.make_vg(names, MIB - 4096);
+    let (mut session, _) = place.session(names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let old = session
+        .vg_for_write_by_id("vg", &old.vg.id, Allow::default())
+        .unwrap();
+    let mut split = Vg::new("split", RandomIds.new_id(), old.vg.extent_size);
+    let key = old.vg.pvs.keys().nth(1).unwrap();
+    split.pvs.push(old.vg.pvs[key].clone());
+    split.seqno = 1;
+    ulvm_metadata::ops::vg_settle::mark_split(&mut split, &old.vg.id);
+    let ids = (old.vg.id, split.id);
+    session
+        .write_vg(split, crate::session::commit::Mode::New)
+        .unwrap();
+    ids
+}
+
+fn sizes(inventory: &Inventory) -> Vec<(&str, usize, bool)> {
+    let vgs = inventory.vgs.iter();
+    vgs.map(|v| (v.vg.name.as_str(), v.vg.pvs.len(), v.vg.status.exported))
+        .collect()
+}
+
+#[test]
+fn an_interrupted_split_is_read_as_done_and_finished_by_the_next_writer() {
+    for writer in ["vg", "split"] {
+        let place = Place::new();
+        let names = place.images(3);
+        let (from, _) = interrupted_split(&place, &names);
+        let (inventory, warnings) = place.look(&names);
+        assert_eq!(sizes(&inventory), [("split", 1, false), ("vg", 2, false)]);
+        assert_eq!(inventory.unfinished.len(), 1);
+        assert!(warnings.iter().any(|w| w.contains("was interrupted")));
+        // Whoever reads one of the two alone sees the same.
+        for (name, pvs) in [("vg", 2), ("split", 1)] {
+            let (mut session, _) = place.session(&names, "a=1");
+            let read = session.vg_for_read(name, Allow::default()).unwrap();
+            assert_eq!(read.vg.pvs.len(), pvs, "{name}");
+            assert!(!read.partial());
+        }
+        let (mut session, _) = place.session(&names, "a=1");
+        edit_one(&mut session, writer);
+        drop(session);
+        let (inventory, warnings) = place.look(&names);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(sizes(&inventory), [("split", 1, false), ("vg", 2, false)]);
+        assert!(inventory.unfinished.is_empty());
+        assert_eq!(inventory.vgs[1].vg.id, from);
+    }
+}
+
+fn edit_one(session: &mut Session, name: &str) {
+    let read = session.vg_for_write(name, Allow::default()).unwrap();
+    let new = tagged(&read, "edited");
+    session.commit(&read, new).unwrap();
+}
+
+#[test]
+fn an_interrupted_merge_is_read_as_done() {
+    let place = Place::new();
+    let names = place.images(3);
+    place.make_vg(&names[..2], MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let device = place.devices(&mut session, &names[2..])[0];
+    let found = session.create_pv(device, &new_pv(MIB - 4096)).unwrap();
+    let mut other = Vg::new("other", RandomIds.new_id(), Sectors(2048));
+    other
+        .pvs
+        .push(Pv::new(found.label.id, Sectors(2048), Extents(15)));
+    session.commit_new(other).unwrap();
+    drop(session);
+    let before = std::fs::read(place.path("d2.img")).unwrap();
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let from = session.vg_for_write("other", Allow::default()).unwrap();
+    let into = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut merged = Vg::clone(&into.vg);
+    merged
+        .pvs
+        .push(from.vg.pvs.values().next().unwrap().clone());
+    session.commit_merge(&into, &from, merged).unwrap();
+    drop(session);
+    // The device of the VG that vanishes was not reached.
+    std::fs::write(place.path("d2.img"), before).unwrap();
+    let (inventory, warnings) = place.look(&names);
+    assert_eq!(sizes(&inventory), [("vg", 3, false)]);
+    assert!(warnings.iter().any(|w| w.contains("interrupted command")));
+    let (mut session, _) = place.session(&names, "a=1");
+    assert!(session.vg_for_write("other", Allow::default()).is_err());
+    drop(session);
+    let (mut session, _) = place.session(&names, "a=1");
+    edit_one(&mut session, "vg");
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(sizes(&inventory), [("vg", 3, false)]);
+}

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::Vg;
 use ulvm_metadata::ondisk::Area;
+use ulvm_metadata::ops::vg_settle::mark_split;
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::{Allow, LockMode, Session, vg_lock};
 use crate::backup::Store;
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::inventory::{DevKey, FoundPv, VgRead};
+use crate::inventory::{DevKey, FoundPv, Unfinished, VgRead};
 
 /// Tries at reading a VG while somebody outside of our lock directory writes to it.
 const TRIES_MAX: usize = 4;
@@ -37,6 +38,9 @@ impl Session {
             let read = self.find_vg(name, id)?;
             self.check_readable(&read, allow)?;
             self.check_writable(&read, allow)?;
+            if self.finish_split(&read.vg.id)? {
+                continue;
+            }
             if self.hold(&devices_of(&read))? {
                 return Ok(read);
             }
@@ -45,6 +49,39 @@ impl Session {
             Kind::Locked,
             format!("Volume group {name} is changed by others again and again."),
         ))
+    }
+
+    /// Finishes a split that was interrupted, if this VG took part in it; says whether it did. The
+    /// VG that gave PVs is written before the mark is taken off the one that received them.
+    fn finish_split(&mut self, id: &LvmUuid) -> Result<bool> {
+        let unfinished = self.inventory.unfinished.iter().find(|u| {
+            u.receiver.0 == *id || u.source.as_ref().is_some_and(|(source, _)| source == id)
+        });
+        let Some(Unfinished { receiver, source }) = unfinished.cloned() else {
+            return Ok(false);
+        };
+        if self.settings.test {
+            return Ok(false);
+        }
+        let parts: Vec<(LvmUuid, String)> = source.into_iter().chain([receiver]).collect();
+        for (_, name) in &parts {
+            self.lock_vg(name, LockMode::Exclusive)?;
+            self.add_names(std::slice::from_ref(name));
+        }
+        self.scan()?;
+        let store = self.store();
+        for (id, name) in &parts {
+            let read = self.find_vg(name, Some(id))?;
+            if !self.hold(&devices_of(&read))? {
+                return Ok(true);
+            }
+            self.archive(&read.vg)?;
+            let mut vg = (*read.vg).clone();
+            vg.seqno = next_seqno(vg.seqno)?;
+            self.write_vg(vg, super::commit::Mode::Change(&read))?;
+            self.finish(*id, &store)?;
+        }
+        Ok(true)
     }
 
     /// Refuses with `--readonly` and global/metadata_read_only.
@@ -99,7 +136,8 @@ impl Session {
 
     /// vgsplit: `rest` is what remains of `old`; `split` is the new VG, or `into` enlarged. Written
     /// in LVM2's three steps: the target exported, the source without what moved, the target as it
-    /// shall be. A crash between them leaves an exported VG, never extents in two VGs in use.
+    /// shall be. A crash between them is seen by a mark on the target: everybody reads the state after
+    /// the split, and the next command that changes either VG finishes it.
     pub fn commit_split(
         &mut self,
         old: &VgRead,
@@ -117,11 +155,9 @@ impl Session {
         let store = self.store();
         let mut split = split;
         split.seqno = next_seqno(into.map_or(0, |v| v.vg.seqno))?;
+        // See `vg_settle` for what a crash from here on leaves, and how it is seen and finished.
         let mut exported = split.clone();
-        exported.status.exported = true;
-        for (_, pv) in exported.pvs.iter_mut() {
-            pv.exported = true;
-        }
+        mark_split(&mut exported, &old.vg.id);
         self.write_vg(exported, super::commit::Mode::New)?;
         if let Some(mut rest) = rest {
             rest.seqno = next_seqno(old.vg.seqno)?;
@@ -263,8 +299,14 @@ impl Session {
     /// Builds the inventory anew, writes the backup, returns the VG.
     fn finish(&mut self, id: LvmUuid, store: &Store) -> Result<VgRead> {
         self.rebuild_quietly();
-        let vgs = &self.inventory.vgs;
-        let read = vgs.iter().find(|v| v.vg.id == id).cloned();
+        let find = |s: &Self| s.inventory.vgs.iter().find(|v| v.vg.id == id).cloned();
+        let mut read = find(self);
+        if read.is_none() {
+            // The VG was given to another host just now.
+            self.settings.foreign = true;
+            self.rebuild_quietly();
+            read = find(self);
+        }
         let read = read.ok_or_else(|| {
             Error::new(Kind::Internal, "A VG just written is not in the inventory.")
         })?;

@@ -144,6 +144,10 @@ fn change(session: &mut Session, read: &mut VgRead, device: DevKey, args: &Args)
         changed = true;
     }
     if changed {
+        let id = done.vg.pvs[key].id;
+        if id != read.vg.pvs[key].id {
+            session.set_header_id(device, id)?;
+        }
         *read = session.commit(read, done.vg)?;
     }
     Ok(changed)

@@ -47,7 +47,6 @@ fn mend(session: &mut Session, name: &str) -> Result<()> {
         ..Allow::default()
     };
     let read = session.vg_for_write(name, allow)?;
-    let vg = (*read.vg).clone();
-    session.commit(&read, vg)?;
+    session.repair(&read)?;
     Ok(())
 }

@@ -111,6 +111,11 @@ fn import(clones: &mut Session, name: &str, new_name: String, import: bool) -> R
     };
     let outcome = vg_import_clone(&read.vg, &identity);
     let vg = done(clones, outcome).map_err(failed)?.vg;
+    for (key, pv) in vg.pvs.iter() {
+        if let Some(device) = read.pv(key).device() {
+            clones.set_header_id(device, pv.id)?;
+        }
+    }
     clones.commit(&read, vg).map_err(failed)?;
     Ok(())
 }

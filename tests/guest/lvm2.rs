@@ -21,6 +21,9 @@ pub fn cases(suite: &mut Suite) {
         &[Need::Guest, Need::Loop, Need::Lvm2],
         || activates(Tool::Debian),
     );
+    suite.case("lvm2/vg_of_ulvm", &[Need::Guest, Need::Loop], || {
+        activates(Tool::Ulvm)
+    });
 }
 
 /// 64 KiB chunks over two PVs: where a sector of the striped LV lies, as (PV, sector from the LV's

@@ -2,16 +2,18 @@
 
 mod harness;
 mod lvm2;
+mod nbd;
 
 use std::process::ExitCode;
 
 use ulvm_test_support::suite::Suite;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(6);
+    let mut suite = Suite::new(8);
     // A guest takes about a processor, and most of a second one while it boots.
     suite.threads(1);
     harness::cases(&mut suite);
     lvm2::cases(&mut suite);
+    nbd::cases(&mut suite);
     suite.run()
 }

@@ -360,7 +360,7 @@ fn export_lv(w: &mut Writer, c: &Context, lv: &Lv) {
     export_optional(w, "profile", &lv.profile);
     match lv.read_ahead {
         ReadAhead::Auto => {}
-        ReadAhead::None => w.int("read_ahead", -1),
+        ReadAhead::None => w.int_with("read_ahead", -1, || "None".into()),
         ReadAhead::Sectors(n) => w.int("read_ahead", n),
     }
     if let Some(n) = lv.major {

@@ -188,13 +188,20 @@ fn array_lines(w: &mut Writer, key: &str, elements: &[Value], per_line: usize) {
     w.close_array();
 }
 
-/// LVM2 writes settings of cache policies without blanks around `=`.
+/// LVM2 writes settings of cache policies without blanks around `=`, and indents them by a tab in
+/// metadata areas, too.
 fn settings(w: &mut Writer, key: &str, section: &Section) {
     w.open(key);
     for item in &section.items {
         match &item.node {
             Node::Value(v) => {
-                let mut line = format!("{}=", item.key);
+                let mut line = if w.is_indented() {
+                    String::new()
+                } else {
+                    "\t".to_owned()
+                };
+                line.push_str(&item.key);
+                line.push('=');
                 push_value(&mut line, v);
                 w.line(&line);
             }

@@ -87,9 +87,9 @@ impl Writer {
     pub fn reserve(&mut self, bytes: usize) {
         self.out.reserve(bytes);
     }
-    /// Are comments written?
-    pub fn has_comments(&self) -> bool {
-        self.comments
+    /// Are lines indented?
+    pub fn is_indented(&self) -> bool {
+        self.indent
     }
 
     fn begin(&mut self) {

@@ -124,13 +124,15 @@ fn backup_files_come_out_as_they_were() {
 }
 
 /// Texts that vgcfgrestore and vgcfgbackup wrote of a VG with segments of most types: mirrors,
-/// raid, snapshots, thin and cache pools with messages and settings.
+/// raid, snapshots, thin and cache pools with messages and settings, VDO, writecache, cachevols.
 #[test]
 fn segments_of_all_kinds_come_out_as_they_were() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
     for (file, style) in [
         ("all_kinds.raw", Style::Raw),
         ("all_kinds.backup", Style::Backup),
+        ("vdo_cache.raw", Style::Raw),
+        ("vdo_cache.backup", Style::Backup),
     ] {
         let path = dir.join(file);
         let before = fs::read_to_string(&path).unwrap();

@@ -24,7 +24,7 @@ pub(super) fn export_segment(w: &mut Writer, c: &Context, segment: &Segment) {
         SegmentKind::Raid(r) => raid(w, c, r, &segment.extra),
         SegmentKind::Snapshot(s) => snapshot(w, c, s, &segment.extra),
         SegmentKind::Error | SegmentKind::Zero => extra(w, &segment.extra),
-        SegmentKind::Foreign(f) => foreign(w, f),
+        SegmentKind::Foreign(f) => foreign(w, c, f),
     }
 }
 
@@ -139,7 +139,7 @@ fn raid(w: &mut Writer, c: &Context, r: &Raid, more: &[Item]) {
 }
 
 /// Fields of segments that are only kept, in LVM2's layout as far as their names tell it.
-fn foreign(w: &mut Writer, f: &Foreign) {
+fn foreign(w: &mut Writer, c: &Context, f: &Foreign) {
     let base = f.type_word.split('+').next().unwrap_or_default();
     for item in &f.fields.items {
         match (&item.node, item.key.as_str()) {
@@ -149,11 +149,14 @@ fn foreign(w: &mut Writer, f: &Foreign) {
             (Node::Value(Value::Array(elements)), "raid0_lvs") => {
                 array_lines(w, &item.key, elements, 1);
             }
-            (Node::Value(Value::Int(n)), "chunk_size") if base == "thin-pool" => {
-                let n = *n;
-                w.int_with("chunk_size", n, || {
-                    size_text(Sectors(u64::try_from(n).unwrap_or(0)))
-                });
+            (Node::Value(Value::Int(n)), key) if sectors_each(c, base, key).is_some() => {
+                let each = sectors_each(c, base, key).unwrap_or(0);
+                let size = u64::try_from(*n).unwrap_or(0).saturating_mul(each);
+                w.int_with(key, *n, || size_text(Sectors(size)));
+            }
+            (Node::Value(_), "use_compression") if base == "vdo-pool" => {
+                w.blank();
+                w.item(item);
             }
             (Node::Section(_), "message1") => {
                 w.blank();
@@ -164,6 +167,19 @@ fn foreign(w: &mut Writer, f: &Foreign) {
             }
             _ => w.item(item),
         }
+    }
+}
+
+/// Numbers that LVM2 explains as sizes in comments, in sectors for each.
+fn sectors_each(c: &Context, base: &str, key: &str) -> Option<u64> {
+    const MIB: u64 = 2048;
+    match (base, key) {
+        ("thin-pool", "chunk_size") | ("vdo-pool", "header_size") => Some(1),
+        ("vdo-pool", "virtual_extents") => Some(c.vg.extent_size.0),
+        ("vdo-pool", "block_map_cache_size_mb" | "index_memory_size_mb" | "slab_size_mb") => {
+            Some(MIB)
+        }
+        _ => None,
     }
 }
 

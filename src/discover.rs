@@ -225,10 +225,15 @@ fn stacked_on(sys: &Path) -> Option<String> {
     None
 }
 
+/// Number of a partition that the kernel shows as a device of its own.
+pub fn kernel_partition(device: &Device) -> Option<u32> {
+    let dir = sys_dir(&device.kind)?;
+    let text = fs::read_to_string(dir.join("partition")).ok()?;
+    text.trim().parse().ok()
+}
+
 fn listed_in(file: &DevicesFile, c: &Candidate) -> bool {
-    let part = sys_dir(&c.device.kind)
-        .and_then(|d| fs::read_to_string(d.join("partition")).ok())
-        .and_then(|p| p.trim().parse::<u32>().ok());
+    let part = kernel_partition(&c.device);
     let own = c.device.device_id.as_ref();
     file.entries.iter().any(|e| {
         let by_name = e.id.kind == "devname"

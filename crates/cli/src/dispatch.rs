@@ -63,6 +63,7 @@ commands! {
     "vgscan", "List volume groups", "", sets::VGSCAN, commands::vgscan::run;
 
     // Physical volumes.
+    "lvmdevices", "Show and change the devices file", "", sets::LVMDEVICES, commands::lvmdevices::run;
     "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;
     "pvck", "Check, dump and repair headers and metadata on a device", "DEVICE ...", sets::PVCK, commands::pvck::run;
     "pvcreate", "Make physical volumes of devices or image files", "DEVICE ...", sets::PVCREATE, commands::pvcreate::run;

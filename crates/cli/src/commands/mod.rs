@@ -34,6 +34,7 @@ pub mod pvremove;
 pub mod pvresize;
 
 // Volume groups.
+pub mod lvmdevices;
 mod selected;
 mod vg_args;
 mod vg_file;

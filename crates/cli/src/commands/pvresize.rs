@@ -131,18 +131,10 @@ fn resize(
         size,
         pe_limit: pe_limit(found, size),
     };
-    let grown = found.label.device_size < bytes(size);
     let outcome = pv_resize(&read.vg, key, request);
     let vg = done(session, outcome)?.vg;
-    // The header's size is never larger than what the metadata count on, nor smaller than what
-    // they use: grow it first, shrink it last.
-    if grown {
-        session.set_header_size(device, bytes(size))?;
-    }
+    // The size in the PV header is that of pvcreate; the VG's metadata rule.
     *read = session.commit(read, vg)?;
-    if !grown {
-        session.set_header_size(device, bytes(size))?;
-    }
     session
         .ui()
         .print(format!("Physical volume \"{name}\" changed"));

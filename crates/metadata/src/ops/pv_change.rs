@@ -122,7 +122,8 @@ pub fn pv_resize(old: &Vg, key: PvKey, request: PvResize<'_>) -> Result<Done, Op
         }
     }
     pv.pe_count = count;
-    pv.dev_size = Some(size);
+    // What LVM2's pvresize records is the size without what lies before the extents.
+    pv.dev_size = Some(size.saturating_sub(pv.pe_start));
     let total = vg
         .pvs
         .values()
@@ -187,7 +188,7 @@ mod tests {
         let (vg, pv) = setup();
         let small = resize(&vg, pv, 2048 + 6 * 8192).unwrap();
         assert_eq!(small.pvs[pv].pe_count, Extents(6));
-        assert_eq!(small.pvs[pv].dev_size, Some(Sectors(2048 + 6 * 8192)));
+        assert_eq!(small.pvs[pv].dev_size, Some(Sectors(6 * 8192)));
         let later = resize(&vg, pv, 2048 + 6 * 8192 - 1).unwrap_err();
         assert!(later.message.contains("as later ones are allocated"));
         let all = resize(&vg, pv, 2048 + 8192).unwrap_err();

@@ -321,6 +321,16 @@ fn read_disk(disk: &mut FileDisk, device: &Device, rules: Rules, texts: &mut Tex
 }
 
 fn scan_mda(disk: &dyn Disk, area: Area, texts: &mut Texts) -> ScannedMda {
+    if let Ok(header) = read_mda_header(disk, area)
+        && !header.is_ignored()
+        && let Some(id) = texts.find(disk, area, &header.committed)
+    {
+        return ScannedMda {
+            area,
+            header: Some(header),
+            content: Content::Text(id),
+        };
+    }
     let read = read_mda(disk, area);
     let header = read.header;
     let content = match read.state {

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use ulvm_metadata::convert::{self, Imported};
+use ulvm_metadata::disk::Disk;
 use ulvm_metadata::model::Vg;
+use ulvm_metadata::ondisk::{Area, RawLocn, Ring, Span};
+use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
 /// A text of [`Texts`].
@@ -41,9 +44,25 @@ pub(crate) struct Text {
 pub(crate) struct Texts {
     list: Vec<Text>,
     by_sum: HashMap<(u64, u32), Vec<TextId>>,
+    /// Reused for every comparison.
+    piece: Vec<u8>,
 }
 
+/// Bytes compared at a time.
+const PIECE: usize = 1 << 18;
+
 impl Texts {
+    /// The text that a slot points to, if it is one that is known: the bytes are compared with it
+    /// as they are read. They have its checksum then, which was verified when it was first read.
+    pub fn find(&mut self, disk: &dyn Disk, area: Area, locn: &RawLocn) -> Option<TextId> {
+        let known = self.by_sum.get(&(locn.size, locn.checksum))?;
+        let spans = Ring::new(area.size.0).spans(locn)?;
+        self.piece.resize(PIECE, 0);
+        let piece = &mut self.piece;
+        let same = |id: &&TextId| holds(disk, area, &spans, &self.list[id.0].bytes, piece);
+        known.iter().find(same).copied()
+    }
+
     /// Adds a text as read from an area (without its NUL); the same bytes are kept once.
     pub fn add(&mut self, bytes: Vec<u8>, size: u64, checksum: u32) -> TextId {
         let known = self.by_sum.get(&(size, checksum));
@@ -128,6 +147,30 @@ impl Text {
     }
 }
 
+/// Do the spans of an area hold `text` and the NUL behind it?
+fn holds(disk: &dyn Disk, area: Area, spans: &[Span], text: &[u8], piece: &mut [u8]) -> bool {
+    let mut rest = text;
+    for span in spans {
+        let mut done = 0;
+        while done < span.len {
+            let len = (span.len - done).min(piece.len() as u64);
+            let at = area.start.checked_add(Bytes(span.offset + done));
+            let read = &mut piece[..len as usize];
+            if at.is_none_or(|at| disk.read_at(at, read).is_err()) {
+                return false;
+            }
+            let (now, behind) = rest.split_at(read.len().min(rest.len()));
+            let nul = read.len() - now.len();
+            if read[..now.len()] != *now || nul > 1 || read[now.len()..].iter().any(|b| *b != 0) {
+                return false;
+            }
+            rest = behind;
+            done += len;
+        }
+    }
+    rest.is_empty()
+}
+
 /// Name, id and seqno without parsing the rest, from a text as LVM2 and ulvm write it: they are its
 /// first three lines. `None` = it looks otherwise and must be parsed.
 fn peek(bytes: &[u8]) -> Option<Summary> {
@@ -164,6 +207,41 @@ mod tests {
         // Comments first: the whole text is parsed.
         let slow = texts.add(format!("# x\n{TEXT}").into_bytes(), 1, 1);
         assert_eq!(texts.get(slow).summary, Ok(quick));
+    }
+
+    #[test]
+    fn a_known_text_is_recognised_where_it_stands_and_nothing_else_is() {
+        use ulvm_metadata::disk::MemDisk;
+        let mut texts = Texts::default();
+        let size = TEXT.len() as u64 + 1;
+        let id = texts.add(TEXT.into(), size, 77);
+        let area = Area::new(4096, 2048);
+        // From 1792 on it wraps at the end of the area to 512.
+        let locn = RawLocn {
+            offset: 1792,
+            size,
+            checksum: 77,
+            flags: 0,
+        };
+        let mut disk = MemDisk::new(8192);
+        let (first, second) = TEXT.as_bytes().split_at(256);
+        disk.data[4096 + 1792..][..256].copy_from_slice(first);
+        disk.data[4096 + 512..][..second.len()].copy_from_slice(second);
+        assert_eq!(texts.find(&disk, area, &locn), Some(id));
+        let other = RawLocn {
+            checksum: 78,
+            ..locn
+        };
+        assert_eq!(texts.find(&disk, area, &other), None);
+        for at in [
+            4096 + 1792,
+            4096 + 512 + second.len() - 1,
+            4096 + 512 + second.len(),
+        ] {
+            disk.data[at] ^= 1;
+            assert_eq!(texts.find(&disk, area, &locn), None, "{at}");
+            disk.data[at] ^= 1;
+        }
     }
 
     #[test]

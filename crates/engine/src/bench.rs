@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::error::{Error, IoError};
 use crate::io::{Completion, Request};
 use crate::queue::{Cx, Engine, Event, Task};
-use crate::stats::{Histogram, Latencies};
+use crate::stats::Latencies;
 
 /// In which order and direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,7 +47,7 @@ pub struct Report {
     pub elapsed: Duration,
     /// CPU time of the whole process, kernel and user.
     pub cpu: Duration,
-    /// From request to answer.
+    /// From request to answer, of all requests the device has had so far.
     pub latencies: Latencies,
     /// Requests that failed, and the first error.
     pub errors: (u64, Option<IoError>),
@@ -64,7 +64,6 @@ pub const MAX_BLOCK: u64 = 64 << 20;
 struct Part {
     ios: u64,
     elapsed: Duration,
-    latency: Histogram,
     errors: (u64, Option<IoError>),
 }
 
@@ -77,8 +76,6 @@ struct Job {
     random: u64,
     in_flight: usize,
     began: Instant,
-    /// When each request in flight was made, by its token.
-    made: Vec<Instant>,
     part: Option<Part>,
     report: Sender<Part>,
     stop: bool,
@@ -99,32 +96,29 @@ impl Job {
         }
     }
 
-    fn submit(&mut self, cx: &mut Cx<'_>, buf: Buf, token: u64, now: Instant) {
+    fn submit(&mut self, cx: &mut Cx<'_>, buf: Buf, token: u64) {
         let at = self.place();
         let request = match self.load.pattern.write {
             true => Request::write(at, buf, false),
             false => Request::read(at, buf),
         };
-        self.made[token as usize] = now;
         self.in_flight += 1;
         cx.submit(&self.device, request, token);
     }
 
     fn answered(&mut self, cx: &mut Cx<'_>, completion: Completion) {
         self.in_flight -= 1;
-        let now = Instant::now();
         if let Some(part) = &mut self.part {
             part.ios += 1;
-            part.latency
-                .count(now - self.made[completion.token as usize]);
             if let Err(e) = completion.result {
                 part.errors.0 += 1;
                 part.errors.1.get_or_insert(e);
             }
         }
-        let over = self.stop || now - self.began >= self.load.runtime;
+        let spent = cx.now().saturating_duration_since(self.began);
+        let over = self.stop || spent >= self.load.runtime;
         match completion.buf {
-            Some(buf) if !over => self.submit(cx, buf, completion.token, now),
+            Some(buf) if !over => self.submit(cx, buf, completion.token),
             _ => self.ended(cx),
         }
     }
@@ -150,7 +144,7 @@ impl Task for Job {
             if self.load.pattern.write {
                 fill(&mut buf, token as u64);
             }
-            self.submit(cx, buf, token as u64, self.began);
+            self.submit(cx, buf, token as u64);
         }
     }
 
@@ -204,11 +198,9 @@ pub fn run(engine: &Engine, device: &Arc<Device>, load: &Load) -> Result<Report,
             random: (job + 1).wrapping_mul(0x2545_F491_4F6C_DD1D),
             in_flight: 0,
             began: Instant::now(),
-            made: vec![Instant::now(); load.depth],
             part: Some(Part {
                 ios: 0,
                 elapsed: Duration::ZERO,
-                latency: Histogram::default(),
                 errors: (0, None),
             }),
             report: report.clone(),
@@ -224,7 +216,10 @@ pub fn run(engine: &Engine, device: &Arc<Device>, load: &Load) -> Result<Report,
         bytes: ios * load.block,
         elapsed: parts.iter().map(|p| p.elapsed).max().unwrap_or_default(),
         cpu: cpu_time().saturating_sub(cpu),
-        latencies: Latencies::of(parts.iter().map(|p| &p.latency)),
+        latencies: match load.pattern.write {
+            true => device.stats().write_latency,
+            false => device.stats().read_latency,
+        },
         errors: (
             parts.iter().map(|p| p.errors.0).sum(),
             parts.into_iter().find_map(|p| p.errors.1),

@@ -87,7 +87,8 @@ pub(crate) struct Core {
     pub(super) plan: Plan,
     /// Zeroes to write where the kernel cannot zero.
     pub(super) zeroes: Option<Lent>,
-    now: Instant,
+    /// The last time that was asked for: after waiting, and with every answer.
+    pub(super) now: Instant,
     began: Instant,
     stopping: bool,
 }
@@ -231,6 +232,7 @@ impl Core {
 
     /// Runs until `done` says so. It is asked between turns.
     pub(crate) fn run_until(&mut self, mut done: impl FnMut() -> bool) {
+        self.now = Instant::now();
         while !done() {
             self.turn();
         }
@@ -242,7 +244,6 @@ impl Core {
 
     /// Whatever is there to do now, then one look at the driver.
     fn turn(&mut self) {
-        self.now = Instant::now();
         if self.inbox.woken() {
             self.inbox.acknowledge();
             self.read_inbox();
@@ -356,6 +357,10 @@ impl Core {
         };
         let mut happened = std::mem::take(&mut self.happened);
         self.driver.collect(wait, &mut happened);
+        // While operations are done inline, each answer tells the time: no need to ask again.
+        if wait != Some(Duration::ZERO) || !happened.is_empty() || !self.timed.is_empty() {
+            self.now = Instant::now();
+        }
         for what in happened.drain(..) {
             match what {
                 Happened::Done { tag, result, mem } => self.leaf_done(tag, result, mem),

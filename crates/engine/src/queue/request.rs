@@ -90,7 +90,7 @@ impl Core {
             offset,
             len,
             data,
-            began: Instant::now(),
+            began: self.now,
             pending: 1,
             error: None,
         });
@@ -383,6 +383,7 @@ impl Core {
 
     fn answer(&mut self, active: Active) {
         let now = Instant::now();
+        self.now = now;
         let ok = active.error.is_none();
         if active.table.is_some() {
             let answered = Answered {

@@ -91,7 +91,7 @@ impl Cx<'_> {
         self.task
     }
 
-    /// The time at which this run of events began.
+    /// The time, not much older than this run of events.
     pub fn now(&self) -> Instant {
         self.core.now()
     }

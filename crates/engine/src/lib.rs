@@ -13,6 +13,7 @@
 pub mod backend;
 pub mod bench;
 pub mod buf;
+pub mod ccd;
 pub mod device;
 pub mod error;
 pub mod event;

@@ -927,6 +927,9 @@ pub const BENCH: &[Opt] = &[
     Opt::Table,
 ];
 
+/// Options of `ccd` beside the common ones.
+pub const CCD: &[Opt] = &[Opt::Fuse, Opt::Nbd, Opt::ReadOnly];
+
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];
 

@@ -114,7 +114,6 @@ options! {
     DelTag, None, "deltag", List, "Tag to remove; may be repeated";
     DetachProfile, None, "detachprofile", Flag, "Detach the metadata profile";
     Deviceidtype, None, "deviceidtype", Text, "Kind of device id to use";
-    DeviceName, None, "name", Text, "Name of the device";
     Devices, None, "devices", List, "Devices or image files to use, nothing else; may be repeated";
     DevicesFile, None, "devicesfile", Text, "Devices file to use, by its name";
     Direct, None, "direct", YesNo, "Pass the page cache by";

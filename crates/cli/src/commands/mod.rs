@@ -64,6 +64,7 @@ pub mod lvresize;
 
 // ulvm's own.
 pub mod bench;
+pub mod ccd;
 pub mod completions;
 pub mod content;
 pub mod demo;

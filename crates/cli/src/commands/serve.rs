@@ -18,32 +18,42 @@ use crate::args::{Args, Opt};
 use crate::context::Context;
 use ulvm::activate::plan::Filler;
 
-type Named = (String, Arc<Device>);
+/// A device and the name it is served under.
+pub type Named = (String, Arc<Device>);
 
 /// Serves until a signal asks for the end.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
+    serve_devices(ctx, args, "serve", || {
+        match (args.text(Opt::Table), args.operands()) {
+            (Some(file), []) => Ok(vec![table(args, file)?]),
+            (Some(_), _) => Err(usage("serve", "Either a table or logical volumes.")),
+            (None, []) => Err(usage("serve", "Please specify a logical volume path.")),
+            (None, names) => volumes(ctx, args, names),
+        }
+    })
+}
+
+/// Serves what `devices` opens, where the options say, until a signal asks for the end.
+pub fn serve_devices(
+    ctx: &Context,
+    args: &Args,
+    command: &str,
+    devices: impl FnOnce() -> Result<Vec<Named>>,
+) -> Result<()> {
     let mut addresses = Vec::new();
     for word in args.texts(Opt::Nbd) {
         let address: nbd::Address = word
             .parse()
-            .map_err(|e| usage("serve", format!("Invalid argument for --nbd: {e}")))?;
+            .map_err(|e| usage(command, format!("Invalid argument for --nbd: {e}")))?;
         addresses.push(address);
     }
     let fuse = args.text(Opt::Fuse).map(Into::into);
     if addresses.is_empty() && fuse.is_none() {
         let text = "Please say where: --nbd unix:PATH, --nbd tcp:HOST:PORT or --fuse DIR.";
-        return Err(usage("serve", text));
+        return Err(usage(command, text));
     }
-    let devices = match (args.text(Opt::Table), args.operands()) {
-        (Some(file), []) => vec![table(args, file)?],
-        (Some(_), _) => {
-            return Err(usage("serve", "Either a table or logical volumes."));
-        }
-        (None, []) => return Err(usage("serve", "Please specify a logical volume path.")),
-        (None, names) => volumes(ctx, args, names)?,
-    };
     let plan = Plan {
-        devices,
+        devices: devices()?,
         nbd: addresses,
         fuse,
         engine: Settings::default(),
@@ -59,8 +69,16 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
 
 /// The device of a table, under the name of `--name`, else the file's.
 fn table(args: &Args, file: &str) -> Result<Named> {
-    let wrong = |text: String| Error::new(Kind::Io, format!("{file}: {text}"));
-    let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()).with_source(e))?;
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|e| Error::new(Kind::Io, format!("{file}: {e}")).with_source(e))?;
+    let stem = std::path::Path::new(file).file_stem();
+    let stem = stem.map_or(file.into(), |s| s.to_string_lossy());
+    of_text(args, file, &text, args.text(Opt::Name).unwrap_or(&stem))
+}
+
+/// The device of a table's text; `from` says in messages where it comes from.
+pub fn of_text(args: &Args, from: &str, text: &str, name: &str) -> Result<Named> {
+    let wrong = |text: String| Error::new(Kind::Io, format!("{from}: {text}"));
     let write = !args.has(Opt::ReadOnly);
     let mut paths = OpenPaths::new(OpenHow {
         read_only: !write,
@@ -68,13 +86,10 @@ fn table(args: &Args, file: &str) -> Result<Named> {
         lock: true,
         ..OpenHow::default()
     });
-    let table = parse(&text, &mut paths).map_err(|e| wrong(e.to_string()).with_source(e))?;
-    let stem = std::path::Path::new(file).file_stem();
-    let stem = stem.map_or(file.into(), |s| s.to_string_lossy());
-    let name = args.text(Opt::Name).unwrap_or(&stem).to_owned();
-    let device = Device::with_table(&name, table);
+    let table = parse(text, &mut paths).map_err(|e| wrong(e.to_string()).with_source(e))?;
+    let device = Device::with_table(name, table);
     device.set_read_only(!write);
-    Ok((name, device))
+    Ok((name.to_owned(), device))
 }
 
 /// The devices of LVs. The VGs are locked only until all are open, so others can work on the rest

@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn bytes_come_out_as_they_went_in() {
         let mut input = Input::new(16);
-        let (mut next, mut seen) = (0_u8, 0_u8);
+        let (mut next, mut seen, mut total) = (0_u8, 0_u8, 0);
         for turn in 0..100 {
             let room = input.room();
             let n = room.len().min(1 + turn % 7);
@@ -78,10 +78,11 @@ mod tests {
                 seen = seen.wrapping_add(1);
             }
             input.consume(take);
+            total += take;
             if turn == 50 {
                 input.grow(32);
             }
         }
-        assert!(seen > 100);
+        assert!(total > 100);
     }
 }

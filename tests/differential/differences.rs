@@ -42,18 +42,44 @@ pub fn state(a: &mut State, b: &mut State) {
 
 /// Takes the meant differences out of a command's standard output.
 pub fn output(text: &str) -> String {
-    text.split_inclusive(char::is_whitespace)
-        .map(inactive)
-        .collect()
+    const UNKNOWN: [&str; 5] = [
+        "lv_active",
+        "lv_active_locally",
+        "lv_active_remotely",
+        "lv_active_exclusively",
+        "lv_health_status",
+    ];
+    let mut out = inactive(text);
+    for field in UNKNOWN {
+        out = out.replace(
+            &format!("\"{field}\":\"unknown\""),
+            &format!("\"{field}\":\"\""),
+        );
+    }
+    out
 }
 
-fn inactive(word: &str) -> String {
-    let looks_like_attr = word.trim_end().len() == 10 && word.get(4..6) == Some("XX");
-    if looks_like_attr {
-        ulvm_test_support::state::attr(word)
-    } else {
-        word.to_owned()
+/// Every `lv_attr` in a text, wherever it stands.
+fn inactive(text: &str) -> String {
+    const LENGTH: usize = 10;
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("XX") {
+        let found = at
+            .checked_sub(4)
+            .and_then(|start| Some((start, rest.get(start..start + LENGTH)?)))
+            .filter(|(_, word)| word.chars().all(|c| c == '-' || c.is_ascii_alphabetic()));
+        let (upto, end) = match found {
+            Some((start, _)) => (start, start + LENGTH),
+            None => (at + 2, at + 2),
+        };
+        out.push_str(&rest[..upto]);
+        if let Some((_, word)) = found {
+            out.push_str(&ulvm_test_support::state::attr(word));
+        }
+        rest = &rest[end..];
     }
+    out + rest
 }
 
 fn without_free_space(value: &mut Value) {

@@ -110,6 +110,7 @@ impl Selection {
             mark_hidden: false,
             two_word_unknown: false,
             dev_dir: self.dev_dir.clone(),
+            monitoring: true,
         }
     }
 

@@ -89,18 +89,18 @@ pub fn read(
         true => session.read(Scope::Names(&names)).map(|_| ()),
         false => session.read(Scope::All).map(|_| ()),
     };
-    worst.add(ctx.ui(), outcome);
-    if !named_only {
+    if worst.add(ctx.ui(), outcome).is_some() {
         report_absent(ctx, session.inventory(), &names, worst);
     }
     Ok(wanted)
 }
 
-/// VGs named beside tags: a scan of everything does not say that they are absent.
+/// Says which named VGs do not exist.
 fn report_absent(ctx: &Context, inventory: &Inventory, names: &[String], worst: &mut Worst) {
-    for name in names.iter().filter(|n| inventory.find_vg(n).is_none()) {
-        let text = format!("Volume group \"{name}\" not found\nCannot process volume group {name}");
-        worst.add::<()>(ctx.ui(), Err(Error::not_found(text)));
+    for name in names {
+        if !inventory.vgs.iter().any(|v| v.vg.name == *name) {
+            worst.add::<()>(ctx.ui(), Err(Session::vg_not_found(name)));
+        }
     }
 }
 

@@ -56,12 +56,12 @@ impl Columns {
         match list.split_at_checked(1) {
             Some(("+", rest)) => self.add(rest, own),
             Some(("-", rest)) => {
-                let gone: Vec<&str> = names(rest)
-                    .filter_map(|n| resolve(n, own))
-                    .flatten()
-                    .map(|f| f.id)
-                    .collect();
-                self.shown.retain(|f| !gone.contains(&f.id));
+                // Each name takes one column away, the last of that name.
+                for field in names(rest).filter_map(|n| resolve(n, own)).flatten() {
+                    if let Some(at) = self.shown.iter().rposition(|f| f.id == field.id) {
+                        self.shown.remove(at);
+                    }
+                }
                 Ok(())
             }
             Some(("#", rest)) => {
@@ -135,6 +135,10 @@ mod tests {
         assert_eq!(
             shown(&["tags", "+name,name", "-tags"]),
             ["lv_name", "lv_name"]
+        );
+        assert_eq!(
+            shown(&["+size,tags", "-size"]),
+            ["lv_name", "lv_size", "lv_tags"]
         );
         assert_eq!(shown(&["size,,name"]), ["lv_size", "lv_name"]);
         assert_eq!(shown(&["#lv_size"]), ["lv_name", "lv_size"]);

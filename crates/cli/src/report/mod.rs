@@ -135,6 +135,7 @@ fn table<'a>(rows: Vec<Row<'a>>, options: &Options) -> Table<'a> {
         name: options.base.document_name(),
         columns: options.columns.shown.clone(),
         rows,
+        cut: false,
     };
     if options.layout.compact {
         table.drop_blank(|_| true, &options.style);
@@ -188,6 +189,7 @@ impl Options {
             mark_hidden: self.style.mark_hidden,
             two_word_unknown: self.style.two_word_unknown,
             dev_dir: self.dev_dir.clone(),
+            monitoring: self.monitoring,
         }
     }
 }

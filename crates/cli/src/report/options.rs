@@ -195,6 +195,8 @@ pub struct Options {
     pub all: bool,
     /// Directory of device nodes.
     pub dev_dir: String,
+    /// `activation/monitoring`
+    pub monitoring: bool,
 }
 
 /// What the command line asks for.
@@ -312,6 +314,7 @@ fn finish(
         style: style(ctx, args)?,
         all: args.has(Opt::All),
         dev_dir,
+        monitoring: ctx.config().bool("activation/monitoring"),
     })
 }
 
@@ -329,7 +332,8 @@ fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
         args.has(Opt::Aligned) || (separator.is_none() && switch(config, "report/aligned", true));
     Ok(Layout {
         format,
-        aligned: aligned && !prefixes,
+        // Prefixes by configuration leave the columns aligned, as LVM2 has it.
+        aligned: aligned && !args.has(Opt::NamePrefixes),
         headings: !args.has(Opt::NoHeadings) && switch(config, "report/headings", true),
         separator: separator.unwrap_or_else(|| setting(config, ("report/separator", " "))),
         prefixes,

@@ -67,6 +67,9 @@ pub struct Table<'a> {
     pub columns: Vec<&'static Field>,
     /// The rows, in order.
     pub rows: Vec<Row<'a>>,
+    /// The last column was left out because it is blank: LVM2 still ends the heading with a
+    /// separator.
+    pub cut: bool,
 }
 
 impl<'a> Table<'a> {
@@ -81,6 +84,7 @@ impl<'a> Table<'a> {
                     || (0..self.rows.len()).any(|r| !self.value(r, c).show(style).is_empty())
             })
             .collect();
+        self.cut = keep.last() == Some(&false);
         let mut keep = keep.into_iter();
         self.columns.retain(|_| keep.next().unwrap_or(true));
     }

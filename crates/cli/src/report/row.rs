@@ -17,6 +17,8 @@ pub struct World<'a> {
     pub two_word_unknown: bool,
     /// Directory of device nodes, for `lv_path`.
     pub dev_dir: String,
+    /// `activation/monitoring`
+    pub monitoring: bool,
 }
 
 /// The objects of a row. What is absent shows as LVM2 shows it for free space and orphans.

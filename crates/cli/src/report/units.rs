@@ -122,7 +122,8 @@ impl Units {
                 let decimals = if power == 0 { 0 } else { 2 };
                 let number = format!("{value:.decimals$}");
                 let up = mark && number.parse::<f64>().is_ok_and(|shown| shown > value);
-                format!("{}{number}{}", if up { "<" } else { "" }, suffix(letter))
+                // LVM2 leaves the letter of a unit that it chose itself, whatever was asked for.
+                format!("{}{number}{letter}", if up { "<" } else { "" })
             }
         }
     }
@@ -139,7 +140,8 @@ impl Units {
         .show(sectors);
         let letter = short.chars().last().unwrap_or(' ');
         let number = &short[..short.len() - letter.len_utf8()];
-        if !self.suffix {
+        let chosen = matches!(self.scale, Scale::Human { .. }) && sectors != 0;
+        if !self.suffix && !chosen {
             return number.to_owned();
         }
         let unit = match letter {
@@ -211,6 +213,7 @@ mod tests {
         }
         assert_eq!(Units::parse("r", false).unwrap().show(0), "0");
         assert_eq!(Units::parse("m", false).unwrap().show(2048), "1.00");
+        assert_eq!(Units::parse("h", false).unwrap().show(2048), "1.00m");
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub enum Value<'a> {
 pub struct List<'a> {
     /// The texts in the order they are shown.
     pub items: Vec<Cow<'a, str>>,
-    /// Joined with a space, whatever the configuration says.
-    pub spaced: bool,
+    /// What they are joined with, whatever the configuration says.
+    pub joint: Option<&'static str>,
 }
 
 /// A moment in LVM2's default format.
@@ -74,9 +74,13 @@ impl<'a> Value<'a> {
     }
     /// A list shown in its own order.
     pub fn list(items: Vec<Cow<'a, str>>) -> Self {
+        Self::List(List { items, joint: None })
+    }
+    /// A list that is always joined with these characters.
+    pub fn joined(items: Vec<Cow<'a, str>>, joint: &'static str) -> Self {
         Self::List(List {
             items,
-            spaced: false,
+            joint: Some(joint),
         })
     }
     /// A list shown in the order of its bytes.
@@ -105,7 +109,7 @@ impl<'a> Value<'a> {
             Self::List(l) => match l.items.as_slice() {
                 [] => Cow::Borrowed(""),
                 [one] => Cow::Borrowed(one),
-                many => Cow::Owned(many.join(if l.spaced { " " } else { &style.list_separator })),
+                many => Cow::Owned(many.join(l.joint.unwrap_or(&style.list_separator))),
             },
             Self::Number(n) => Cow::Owned(n.to_string()),
             Self::Named(_, word) | Self::NamedSize(_, word) => Cow::Borrowed(word),

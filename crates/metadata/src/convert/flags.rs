@@ -64,10 +64,10 @@ pub(super) static LV_STATUS: [Word<Lv>; 9] = [
 /// LV `flags`.
 pub(super) static LV_FLAGS: [Word<Lv>; 5] = [
     ("WRITE_LOCKED", switch!(flags.write_locked)),
-    ("NOAUTOACTIVATE", switch!(flags.no_autoactivate)),
     ("ACTIVATION_SKIP", switch!(flags.activation_skip)),
     ("ERROR_WHEN_FULL", switch!(flags.error_when_full)),
     ("CACHE_VOL", switch!(flags.cache_vol)),
+    ("NOAUTOACTIVATE", switch!(flags.no_autoactivate)),
 ];
 
 /// Sets the switch of `word`; false if no table row has it.

@@ -10,7 +10,7 @@ use crate::report::value::Value;
 
 /// About labels and devices.
 pub const LABEL: &[Field] = group! { Group::Label;
-    "pv_fmt", "Fmt", 4, Text, "Metadata format.", |r| Value::text(if r.pv.is_some_and(|p| p.found.is_some() || p.key.is_some()) { "lvm2" } else { "" });
+    "pv_fmt", "Fmt", 3, Text, "Metadata format.", |r| Value::text(if r.pv.is_some_and(|p| p.found.is_some() || p.key.is_some()) { "lvm2" } else { "" });
     "pv_uuid", "PV UUID", 38, Text, "Identity.", uuid;
     "dev_size", "DevSize", 7, Size, "Size of the device.", |r| Value::Size(device(r).map_or(0, |d| d.sectors().0));
     "pv_name", "PV", 2, Text, "Name of the device.", name;

@@ -9,7 +9,7 @@ use ulvm_metadata::units::Extents;
 use super::{Field, Group, group};
 use crate::report::kind::LvKind;
 use crate::report::row::Row;
-use crate::report::value::{List, Value};
+use crate::report::value::Value;
 use crate::report::view::{Use, base_type, foreign};
 
 /// About segments.
@@ -159,7 +159,11 @@ fn monitor<'a>(r: &Row<'a>) -> Value<'a> {
         _ => false,
     };
     let moving = r.lv().is_some_and(|lv| lv.status.pvmove);
-    Value::text(if raid0 || moving { "not monitored" } else { "" })
+    Value::text(if r.world.monitoring && (raid0 || moving) {
+        "not monitored"
+    } else {
+        ""
+    })
 }
 
 fn stripe_size(segment: &Segment) -> u64 {
@@ -350,10 +354,7 @@ fn ranges<'a>(r: &Row<'a>, logical: bool) -> Value<'a> {
         .into_iter()
         .map(|(area, len)| range(&area_name(r, area, logical), first_extent(area), len).into())
         .collect();
-    Value::List(List {
-        items,
-        spaced: !logical,
-    })
+    Value::joined(items, if logical { "," } else { " " })
 }
 
 fn devices<'a>(r: &Row<'a>) -> Value<'a> {
@@ -361,7 +362,7 @@ fn devices<'a>(r: &Row<'a>) -> Value<'a> {
         .into_iter()
         .map(|(area, _)| format!("{}({})", area_name(r, area, false), first_extent(area)).into())
         .collect();
-    Value::list(items)
+    Value::joined(items, ",")
 }
 
 /// Metadata LVs of the images of a raid segment.
@@ -383,7 +384,7 @@ fn metadata_ranges<'a>(r: &Row<'a>) -> Value<'a> {
             range(&name, Extents::ZERO, view.lv(lv).extents()).into()
         })
         .collect();
-    Value::list(items)
+    Value::joined(items, ",")
 }
 
 fn metadata_devices<'a>(r: &Row<'a>) -> Value<'a> {
@@ -394,7 +395,7 @@ fn metadata_devices<'a>(r: &Row<'a>) -> Value<'a> {
         .into_iter()
         .map(|lv| format!("{}(0)", view.lv(lv).name).into())
         .collect();
-    Value::list(items)
+    Value::joined(items, ",")
 }
 
 /// Settings of a VDO pool.

@@ -12,7 +12,7 @@ use crate::report::view::VgView;
 
 /// About VGs.
 pub const FIELDS: &[Field] = group! { Group::Vg;
-    "vg_fmt", "Fmt", 4, Text, "Metadata format.", |r| Value::text(if r.vg.is_some() { "lvm2" } else { "" });
+    "vg_fmt", "Fmt", 3, Text, "Metadata format.", |r| Value::text(if r.vg.is_some() { "lvm2" } else { "" });
     "vg_uuid", "VG UUID", 38, Text, "Identity.", |r| Value::text(r.vg().map_or(String::new(), |v| v.id.to_string()));
     "vg_name", "VG", 2, Text, "Name.", name;
     "vg_attr", "Attr", 5, Text, "Six letters; see vgs(8).", |r| Value::text(attr(r));

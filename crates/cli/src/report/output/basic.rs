@@ -11,7 +11,7 @@ pub fn write(table: &Table<'_>, layout: &Layout, style: &Style, put: &mut dyn Fn
     let cells: Vec<Vec<String>> = (0..table.rows.len())
         .map(|r| {
             (0..table.columns.len())
-                .map(|c| cell(table, r, c, layout, style))
+                .map(|c| cell(table, r, c, style))
                 .collect()
         })
         .collect();
@@ -22,21 +22,22 @@ pub fn write(table: &Table<'_>, layout: &Layout, style: &Style, put: &mut dyn Fn
     }
 }
 
-fn cell(table: &Table<'_>, row: usize, column: usize, layout: &Layout, style: &Style) -> String {
+fn cell(table: &Table<'_>, row: usize, column: usize, style: &Style) -> String {
     let value = table.value(row, column);
-    let text = shown(&value, style);
+    shown(&value, style).into_owned()
+}
+
+/// What stands before and behind a value.
+fn frame(table: &Table<'_>, column: usize, layout: &Layout) -> (String, &'static str) {
     if !layout.prefixes {
-        return text.into_owned();
+        return (String::new(), "");
     }
     let quote = if layout.quoted { "'" } else { "" };
-    format!(
-        "LVM2_{}={quote}{text}{quote}",
-        table.columns[column].id.to_ascii_uppercase()
-    )
+    let name = table.columns[column].id.to_ascii_uppercase();
+    (format!("LVM2_{name}={quote}"), quote)
 }
 
 fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dyn FnMut(&str)) {
-    let aligned = layout.aligned && !layout.prefixes;
     let widths: Vec<usize> = table
         .columns
         .iter()
@@ -46,40 +47,48 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
             longest.max(field.width).max(field.heading.len())
         })
         .collect();
-    let mut line = String::with_capacity(256);
-    let mut emit = |texts: &mut dyn Iterator<Item = (&str, bool)>| {
-        line.clear();
-        line.push_str("  ");
-        for (c, (text, right)) in texts.enumerate() {
-            if c > 0 {
-                line.push_str(&layout.separator);
-            }
-            let room = if aligned {
-                widths[c].saturating_sub(width(text))
-            } else {
-                0
-            };
-            if right {
-                line.extend(std::iter::repeat_n(' ', room));
-            }
+    let padded = |line: &mut String, text: &str, column: usize, right: bool| {
+        let room = match layout.aligned {
+            true => widths[column].saturating_sub(width(text)),
+            false => 0,
+        };
+        let blanks = std::iter::repeat_n(' ', room);
+        if right {
+            line.extend(blanks);
             line.push_str(text);
-            if !right {
-                line.extend(std::iter::repeat_n(' ', room));
+        } else {
+            line.push_str(text);
+            line.extend(blanks);
+        }
+    };
+    let mut line = String::with_capacity(256);
+    if layout.headings {
+        line.push_str("  ");
+        for (c, field) in table.columns.iter().enumerate() {
+            padded(&mut line, field.heading, c, false);
+            if c + 1 < table.columns.len() || table.cut {
+                line.push_str(&layout.separator);
             }
         }
         line.push('\n');
         put(&line);
-    };
-    if layout.headings {
-        emit(&mut table.columns.iter().map(|f| (f.heading, false)));
     }
+    let frames: Vec<(String, &str)> = (0..table.columns.len())
+        .map(|c| frame(table, c, layout))
+        .collect();
     for row in cells {
-        emit(
-            &mut row
-                .iter()
-                .zip(&table.columns)
-                .map(|(text, f)| (text.as_str(), f.kind.right())),
-        );
+        line.clear();
+        line.push_str("  ");
+        for (c, text) in row.iter().enumerate() {
+            if c > 0 {
+                line.push_str(&layout.separator);
+            }
+            line.push_str(&frames[c].0);
+            padded(&mut line, text, c, table.columns[c].kind.right());
+            line.push_str(frames[c].1);
+        }
+        line.push('\n');
+        put(&line);
     }
 }
 
@@ -90,11 +99,10 @@ fn transposed(
     put: &mut dyn FnMut(&str),
 ) {
     for (c, field) in table.columns.iter().enumerate() {
-        let heading = layout.headings.then_some(field.heading);
-        let texts: Vec<&str> = heading
-            .into_iter()
-            .chain(cells.iter().map(|r| r[c].as_str()))
-            .collect();
+        let (before, behind) = frame(table, c, layout);
+        let heading = layout.headings.then(|| field.heading.to_owned());
+        let values = cells.iter().map(|r| format!("{before}{}{behind}", r[c]));
+        let texts: Vec<String> = heading.into_iter().chain(values).collect();
         put(&format!("  {}\n", texts.join(&layout.separator)));
     }
 }

@@ -31,7 +31,7 @@ const REGEX_QUOTES: [(char, char); 5] =
 /// Parses a selection. `None` for an empty one, which selects everything.
 pub fn parse(text: &str, setting: Setting) -> Result<Option<Expr>, Lines> {
     let mut scan = Scan::new(text);
-    if scan.rest().is_empty() {
+    if matches!(text.trim(), "" | "all") {
         return Ok(None);
     }
     let expr = any(&mut scan, setting, 0)?;

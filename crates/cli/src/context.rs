@@ -61,9 +61,9 @@ impl Context {
             settings,
         };
         if context.settings.test {
-            context.ui().say(&ulvm_metadata::notice::Notice::print(
+            context.ui().error(
                 "TEST MODE: Metadata will NOT be updated and volumes will not be (de)activated.",
-            ));
+            );
         }
         Ok(context)
     }

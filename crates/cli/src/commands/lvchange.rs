@@ -125,17 +125,22 @@ fn change(session: &mut Session, read: &mut VgRead, lv: LvKey, changes: &[LvChan
     let mut worst = Worst::default();
     let mut vg = (*read.vg).clone();
     let mut changed = false;
+    let mut written = false;
     let mut quiet = true;
     for change in changes {
         let outcome = done(session, lv_change(&vg, lv, change));
         if let Some(new) = worst.add(session.ui(), outcome) {
+            // Written even if nothing is different, except for this property.
+            written |= !matches!(change, LvChange::AutoActivation(_)) || new.vg != vg;
             vg = new.vg;
             changed = true;
             quiet &= matches!(change, LvChange::Minor(Some(_)));
         }
     }
     if changed {
-        *read = session.commit(read, vg)?;
+        if written {
+            *read = session.commit(read, vg)?;
+        }
         if !quiet {
             session
                 .ui()

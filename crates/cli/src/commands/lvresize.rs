@@ -9,7 +9,7 @@ use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size};
 
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
-use super::vg_args::{apply, sectors};
+use super::vg_args::{done, sectors};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
 
@@ -71,7 +71,10 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
             config: &config,
         },
     );
-    apply(&mut session, &read, outcome)?;
+    let resized = done(&session, outcome)?;
+    if resized.value.new != resized.value.old {
+        session.commit(&read, resized.vg)?;
+    }
     session
         .ui()
         .print(format!("Logical volume {vg}/{lv} successfully resized."));

@@ -79,9 +79,11 @@ fn apply(
     match change {
         LvChange::Writable(to) => {
             if lv.status.write == *to {
-                let what = if *to { "writable" } else { "read only" };
-                let text = format!("Logical volume \"{name}\" is already {what}.");
-                return Err(OpError::refused(text));
+                return Err(OpError::refused(if *to {
+                    format!("Logical volume {name} is already writable.")
+                } else {
+                    format!("Logical volume \"{name}\" is already read only.")
+                }));
             }
             lv.status.write = *to;
             lv.flags.write_locked &= *to;
@@ -101,7 +103,7 @@ fn apply(
             if lv.read_ahead == to {
                 let what = match to {
                     ReadAhead::Auto => "auto".to_owned(),
-                    ReadAhead::None => "none".to_owned(),
+                    ReadAhead::None => "0".to_owned(),
                     ReadAhead::Sectors(n) => n.to_string(),
                 };
                 let text = format!("Read ahead is already {what} for {name}.");

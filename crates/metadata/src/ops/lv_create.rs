@@ -252,8 +252,14 @@ fn extents(
                 }
             };
             let mut n = base.saturating_mul(u64::from(percent)) / 100;
-            if of == PercentOf::Vg {
-                n = n.min(vg_free(vg, usage));
+            let free = vg_free(vg, usage);
+            if of == PercentOf::Vg && n > free {
+                n = free;
+                let size = Sectors(n.saturating_mul(vg.extent_size.0));
+                notices.push(Notice::print(format!(
+                    "Reducing {percent}%VG to remaining free space {} in VG.",
+                    show(size)
+                )));
             }
             if n == 0 {
                 return Err(none_left());

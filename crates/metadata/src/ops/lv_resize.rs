@@ -151,10 +151,14 @@ fn target(
             };
             let base = percent_base(vg, usage, request.lv, of, offered)?;
             let product = base.saturating_mul(u64::from(percent));
-            if sign == Sign::Minus {
-                product / 100
-            } else {
-                product.div_ceil(100)
+            match (sign, of) {
+                (Sign::Minus, _) => product / 100,
+                // At most what the LV has and what is free.
+                (Sign::None, PercentOf::Vg) => {
+                    let most = existing.saturating_add(vg_free(vg, usage));
+                    product.div_ceil(100).min(most)
+                }
+                _ => product.div_ceil(100),
             }
         }
     };

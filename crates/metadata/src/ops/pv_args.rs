@@ -92,7 +92,7 @@ fn parse_ranges(text: &str, pe_count: u32) -> Result<Vec<(u32, u32)>, OpError> {
                 let end = |n: u32| first.saturating_add(n.saturating_sub(1));
                 (count.map_or(last_pe, end), tail)
             }
-            _ if start.is_none() => return Err(bad(rest)),
+            _ if start.is_none() => return Err(bad(part)),
             _ => (first, after),
         };
         if !rest.is_empty() && !rest.starts_with(':') {

@@ -181,7 +181,7 @@ pub fn parse_sectors(text: &str, default_unit: char) -> Result<Sectors, SizeErro
 }
 
 /// A size as messages show it: two decimals in the largest unit that fits, with `<` before it when
-/// it was rounded up, `>` when it was rounded down.
+/// it was rounded up.
 pub fn show(size: Sectors) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let bytes = u128::from(size.0) * u128::from(SECTOR_SIZE);
@@ -198,11 +198,7 @@ pub fn show(size: Sectors) -> String {
     let (mut hundredths, rest) = (scaled / unit, scaled % unit);
     let up = rest * 2 > unit || (rest * 2 == unit && hundredths % 2 == 1);
     hundredths += u128::from(up);
-    let mark = match rest {
-        0 => "",
-        _ if up => "<",
-        _ => ">",
-    };
+    let mark = if rest != 0 && up { "<" } else { "" };
     format!(
         "{mark}{}.{:02} {}",
         hundredths / 100,
@@ -267,6 +263,7 @@ mod tests {
         assert_eq!(show(Sectors(128)), "64.00 KiB");
         assert_eq!(show(Sectors(1)), "512.00 B");
         assert_eq!(show(Sectors(8_192_000)), "<3.91 GiB");
+        assert_eq!(show(Sectors(8_224_768)), "3.92 GiB");
         assert_eq!(show(Sectors(1 << 31)), "1.00 TiB");
         assert_eq!(show(Sectors(0)), "0   ");
     }

@@ -72,22 +72,14 @@ impl Config {
 
     fn add_profile(&mut self, at: usize, name: &str) -> Result<()> {
         if name.is_empty() || name.contains('/') {
-            return Err(Error::new(
-                Kind::Init,
-                format!("Invalid profile name \"{name}\"."),
-            ));
+            return Err(Error::refused(format!("Invalid profile name \"{name}\".")));
         }
         let path = self
             .path("config/profile_dir")
             .join(format!("{name}.profile"));
         let section = read_file(&path)?.ok_or_else(|| {
-            Error::new(
-                Kind::Init,
-                format!(
-                    "Failed to load profile {name}: {} does not exist.",
-                    path.display()
-                ),
-            )
+            Error::not_found(format!("{}: it does not exist.", path.display()))
+                .and(format!("Failed to apply profile {name}."))
         })?;
         self.layers
             .insert(at, (Origin::Profile(name.to_owned()), section));

@@ -33,15 +33,8 @@ impl Session {
             None => return Ok(Source::All),
         };
         let path = self.devices_file_path(&name);
-        match DevicesFile::read(&path)? {
-            Some(file) => Ok(Source::File(file)),
-            // The default file need not exist; one that is asked for must.
-            None if by_option.is_none() => Ok(Source::All),
-            None => Err(Error::not_found(format!(
-                "Devices file not found: {}",
-                path.display()
-            ))),
-        }
+        // Without the file all devices may be used, as with LVM2.
+        Ok(DevicesFile::read(&path)?.map_or(Source::All, Source::File))
     }
 
     /// Path of a devices file by its name.
@@ -90,8 +83,46 @@ impl Session {
         }
         let rules = self.rules();
         self.scan.read_all(candidates, rules);
+        if let Source::File(file) = source {
+            self.correct_devices_file(file);
+        }
         self.fresh = true;
         Ok(())
+    }
+
+    /// Names and PV identities in the devices file follow what was found. Only a convenience: a
+    /// file that cannot be written stays as it is.
+    fn correct_devices_file(&self, mut file: DevicesFile) {
+        let before = file.entries.clone();
+        for entry in &mut file.entries {
+            let of_entry = |e: &&crate::scan::Entry| {
+                e.device.device_id.as_ref() == Some(&entry.id) && e.device.partition.is_none()
+            };
+            let Some(found) = self.scan.entries.iter().find(of_entry) else {
+                continue;
+            };
+            let name = &found.device.name;
+            let id = match &found.found {
+                Found::Pv(pv) => Some(pv.label.header.id),
+                Found::Nothing => None,
+                Found::Excluded(_) | Found::Unreadable(_) => continue,
+            };
+            if id.is_some() && id != entry.pv {
+                entry.pv = id;
+            }
+            if entry.device.as_ref() != Some(name) {
+                entry.device = Some(name.clone());
+            }
+        }
+        let now = DevicesFile::read(&file.path).ok().flatten();
+        let changed_meanwhile = now.is_none_or(|f| f.entries != before);
+        let nothing = before == file.entries || changed_meanwhile;
+        if nothing || self.settings.test || self.settings.readonly {
+            return;
+        }
+        if let Err(e) = super::label::write_devices_file(&mut file, &self.settings.command_line) {
+            self.ui.verbose(e.to_string());
+        }
     }
 
     /// Devices of `--devices`: one that does not exist is said and left out.

@@ -268,7 +268,7 @@ impl Session {
     }
 }
 
-fn write_devices_file(file: &mut DevicesFile, command_line: &str) -> Result<()> {
+pub(super) fn write_devices_file(file: &mut DevicesFile, command_line: &str) -> Result<()> {
     let command = command_line.split_whitespace().next().unwrap_or("ulvm");
     let time = ulvm_metadata::convert::ctime_text(host::now(), host::zone());
     file.write(&format!("{command} pid {} at {time}", std::process::id()))

@@ -26,6 +26,8 @@ pub fn cases(suite: &mut Suite) {
     );
     let sh = [Need::Program("nbdsh")];
     suite.case("nbd::lifetime::read_only", &sh, read_only);
+    let full = [Need::Program("nbdsh"), Need::Root];
+    suite.case("nbd::lifetime::no_space_below", &full, no_space);
 }
 
 fn second() -> Outcome {
@@ -154,5 +156,61 @@ fn read_only() -> Outcome {
         served.uri("vg/striped")
     );
     client("nbdsh", &["-c", &script])?;
+    Ok(())
+}
+
+/// A file system; unmounted when dropped.
+struct Mount(std::path::PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        drop(process::output(
+            "umount",
+            &["-l".as_ref(), self.0.as_os_str()],
+        ));
+    }
+}
+
+/// A sparse image on a file system that is full before the volume is: the write that found no room
+/// says so, and everything else goes on.
+fn no_space() -> Outcome {
+    let images = images()?;
+    let dir = images.path("small");
+    std::fs::create_dir(&dir).map_err(|error| error.to_string())?;
+    let at = dir.display().to_string();
+    process::output("mount", &["-t", "tmpfs", "-o", "size=2m", "none", &at])?.success("mount")?;
+    let _mount = Mount(dir.clone());
+    let image = dir.join("image");
+    std::fs::File::create(&image)
+        .and_then(|file| file.set_len(8 << 20))
+        .map_err(|error| error.to_string())?;
+    let table = images.path("table");
+    let text = format!("0 16384 linear {} 0\n", image.display());
+    std::fs::write(&table, text).map_err(|error| error.to_string())?;
+    let file = table.display().to_string();
+    let served = Served::start(&images, &["--table", &file, "--name", "x"])?;
+    let script = format!(
+        "h.connect_uri('{}')\n\
+         block = bytes(range(256)) * 256\n\
+         full = None\n\
+         for at in range(0, 8 << 20, 65536):\n\
+         \x20   try:\n\
+         \x20       h.pwrite(block, at)\n\
+         \x20   except nbd.Error as error:\n\
+         \x20       assert error.errnum == 28, error\n\
+         \x20       full = at if full is None else full\n\
+         assert full is not None and full >= 1 << 20, full\n\
+         for at in range(0, full, 65536):\n\
+         \x20   assert h.pread(65536, at) == block, at\n\
+         h.pwrite(block, 0)\n\
+         h.flush()\n\
+         h.trim(1 << 20, 0)\n\
+         h.pwrite(block, 7 << 20)\n\
+         assert h.pread(65536, 7 << 20) == block\n",
+        served.uri("x")
+    );
+    client("nbdsh", &["-c", &script])?;
+    let (code, err) = served.end()?;
+    ensure!(code == 0, "ended with {code}: {err}");
     Ok(())
 }

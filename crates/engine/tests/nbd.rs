@@ -499,3 +499,35 @@ fn several_connections_are_told_of_and_see_each_others_writes() {
         }
     }
 }
+
+#[test]
+fn a_slow_device_holds_up_only_its_own_requests() {
+    let settings = Settings {
+        queues: 1,
+        ..Settings::default()
+    };
+    let site = Site::with(&settings, Limits::default());
+    site.file("a", 4 << 20);
+    site.export("slow", "0 4096 delay a 0 700\n4096 4096 linear a 4096");
+    site.export("quick", MEM);
+    let (mut slow, mut quick) = (site.client("slow"), site.client("quick"));
+    let began = Instant::now();
+    for n in 0..16 {
+        slow.send(READ, 0, n, n * 4096, 4096, &[]);
+    }
+    // On the same connection what lies elsewhere is answered first.
+    slow.send(READ, 0, 99, 3 << 20, 512, &[]);
+    assert_eq!(slow.receive_any(|_| 512).0, 99);
+    for n in 0..200 {
+        assert_eq!(quick.read(n * 4096, 4096).unwrap(), [0; 4096]);
+    }
+    assert!(
+        began.elapsed() < Duration::from_millis(650),
+        "{:?}",
+        began.elapsed()
+    );
+    for _ in 0..16 {
+        assert_eq!(slow.receive_any(|_| 4096).1, Reply::Data(vec![0; 4096]));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(700));
+}

@@ -15,7 +15,7 @@ pub struct Limits {
     pub bytes: usize,
     /// Largest payload of one read or write, in bytes. Clients may count on 32 MiB.
     pub payload: u32,
-    /// Options in one handshake.
+    /// Options in one handshake. Some clients ask about each export of a list.
     pub options: u32,
     /// Exports told in one answer to `NBD_OPT_LIST`.
     pub list: usize,
@@ -32,7 +32,7 @@ impl Default for Limits {
             requests: 256,
             bytes: 8 << 20,
             payload: 32 << 20,
-            options: 64,
+            options: 32_768,
             list: 10_000,
             handshake: Duration::from_secs(10),
             stalled: Duration::from_secs(60),

@@ -2,8 +2,9 @@
 
 use ulvm::error::{Error, Result};
 use ulvm::host;
+use ulvm::inventory::{DeviceKind, VgRead};
 use ulvm::lv_wipe::{self, Start};
-use ulvm::session::{Allow, RandomIds};
+use ulvm::session::{Allow, RandomIds, Session};
 use ulvm_metadata::model::{AllocPolicy, Creation, ReadAhead};
 use ulvm_metadata::notice::Notice;
 use ulvm_metadata::ops::lv_change::{check_minor, whole_pages};
@@ -98,16 +99,26 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         session.ui().say(&Notice::warn(text));
     }
     session.commit(&read, created.vg)?;
-    if !matches!(
-        args.text(Opt::Activate),
-        Some("n" | "an" | "ln" | "en" | "sn" | "aln")
-    ) {
+    if activation_wanted(args, &session, &read) {
         lv_activation::note(ctx, &mut false);
     }
     session
         .ui()
         .print(format!("Logical volume \"{lv}\" created."));
     Ok(())
+}
+
+/// Is the new LV to be active? On plain files alone only if the user says so: there is no kernel
+/// that would want a device node of it.
+fn activation_wanted(args: &Args, session: &Session, read: &VgRead) -> bool {
+    match args.text(Opt::Activate) {
+        Some(how) => !matches!(how, "n" | "an" | "ln" | "en" | "sn" | "aln"),
+        None => {
+            let inventory = session.inventory();
+            let mut devices = read.vg.pvs.keys().filter_map(|pv| read.pv(pv).device());
+            devices.any(|d| inventory.device(d).kind != DeviceKind::File)
+        }
+    }
 }
 
 /// VG, LV name if one was given, and PV operands.

@@ -528,6 +528,32 @@ fn a_backup_is_restored_over_whatever_there_is() {
     assert!(session.restore(Vg::clone(&made.vg)).is_err());
 }
 
+/// A PV that joined after the backup was made holds a newer text, which must not undo the restore.
+#[test]
+fn a_restore_is_not_undone_by_pvs_that_joined_later() {
+    let place = Place::new();
+    let names = place.images(2);
+    let made = place.make_vg(&names, MIB - 4096);
+    let mut smaller = Vg::clone(&made.vg);
+    let (left_behind, _) = smaller.pvs.iter().next_back().unwrap();
+    smaller.pvs.remove(left_behind);
+    let (mut session, _) = place.session(&names, "a=1");
+    for tag in ["a", "b"] {
+        edit(&mut session, tag);
+    }
+    drop(session);
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    session.scan().unwrap();
+    let restored = session.restore(smaller).unwrap();
+    assert_eq!(restored.vg.seqno, made.vg.seqno + 3);
+    drop(session);
+    let (inventory, _) = place.look(&names);
+    let vg = &inventory.vgs[0];
+    assert_eq!((vg.vg.pvs.len(), vg.vg.tags.len()), (1, 0));
+    assert_eq!(vg.outdated.len(), 1);
+}
+
 /// Threads stand for commands: their locks are per open file. Half of them share a lock directory,
 /// half have none at all in common and meet only at the images.
 #[test]

@@ -223,11 +223,19 @@ impl Session {
         }
         self.forget_hints();
         let mut vg = vg;
-        vg.seqno = next_seqno(vg.seqno)?;
+        vg.seqno = next_seqno(vg.seqno.max(self.seqno_left_behind(&vg)))?;
         let id = vg.id;
         self.write_vg(vg, super::commit::Mode::Overwrite)?;
         let store = self.store();
         self.finish(id, &store)
+    }
+
+    /// Seqno of the VG on devices, if PVs are in it now that `vg` does not have: what they hold must
+    /// not rule over what is restored. (LVM2's vgcfgrestore is undone by them.)
+    fn seqno_left_behind(&self, vg: &Vg) -> u32 {
+        let now = self.inventory.vgs.iter().filter(|v| v.vg.id == vg.id);
+        let left_behind = now.filter(|v| v.vg.pvs.values().any(|p| vg.find_pv(&p.id).is_none()));
+        left_behind.map(|v| v.vg.seqno).max().unwrap_or(0)
     }
 
     /// vgck --updatemetadata: writes the VG as it is, with seqno + 1, to all areas, bad ones

@@ -16,6 +16,7 @@ use ulvm_metadata::ondisk::{HeaderFault, Label, TextFault};
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
+use crate::error::io_text;
 use crate::inventory::{
     DevKey, Duplicate, FoundPv, Inventory, MdaCopy, MdaState, PvLabel, PvRead, VgRead,
 };
@@ -116,7 +117,7 @@ impl<'a> Assembler<'a> {
             let name = &entry.device.name;
             match &entry.found {
                 Found::Unreadable(e) if entry.named => {
-                    self.plain(format!("{name}: open failed: {e}"))
+                    self.plain(format!("{name}: open failed: {}", io_text(e)))
                 }
                 Found::Excluded(why) if why != "device is gone" => {
                     let text = format!("{name}: Skipping: {why}");

@@ -72,7 +72,7 @@ impl Error {
     pub fn io(doing: impl fmt::Display, source: io::Error) -> Self {
         Self {
             kind: Kind::Io,
-            lines: vec![format!("{doing}: {source}")],
+            lines: vec![format!("{doing}: {}", io_text(&source))],
             source: Some(Box::new(source)),
         }
     }
@@ -101,6 +101,15 @@ impl Error {
     }
 }
 
+/// What went wrong in the words of the system, without Rust's ` (os error N)`.
+pub fn io_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) if text.ends_with(')') => text[..at].to_owned(),
+        _ => text,
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines.join("\n"))
@@ -112,5 +121,22 @@ impl std::error::Error for Error {
         self.source
             .as_deref()
             .map(|s| s as &(dyn std::error::Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_errors_are_said_in_the_words_of_the_system() {
+        let denied = io::Error::from_raw_os_error(13);
+        assert_eq!(io_text(&denied), "Permission denied");
+        assert_eq!(io_text(&io::Error::other("odd (thing)")), "odd (thing)");
+        let e = Error::io("a.img: open failed", denied).and("More.");
+        assert_eq!(
+            e.to_string(),
+            "a.img: open failed: Permission denied\nMore."
+        );
     }
 }

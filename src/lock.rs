@@ -291,7 +291,9 @@ fn holder(file: &File) -> Option<String> {
         let waiting = words.get(1) == Some(&"->");
         let at = words.iter().position(|w| w.ends_with(&suffix))?;
         let pid: i32 = words.get(at.checked_sub(1)?)?.parse().ok()?;
-        (!waiting && pid > 0 && pid != own).then_some(pid)
+        // The process that took a lock may be gone while a child of it has the file open.
+        let lives = || Path::new(&format!("/proc/{pid}")).exists();
+        (!waiting && pid > 0 && pid != own && lives()).then_some(pid)
     });
     let pid = by_table.or_else(|| holder_by_descriptor(&suffix, own))?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

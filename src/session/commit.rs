@@ -17,7 +17,7 @@ use super::write::area;
 use crate::commit::run;
 use crate::discover;
 use crate::disk::Access;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, io_text};
 use crate::host;
 use crate::inventory::{DevKey, DeviceKind, FoundPv, MdaState, VgRead};
 use crate::lock::lock_device;
@@ -299,7 +299,7 @@ impl Session {
                         "Failed to write metadata of VG {} to {}: {}. Repair it with vgck --updatemetadata.",
                         job.vg.name,
                         name(f.disk),
-                        f.error
+                        io_text(&f.error)
                     ));
                 }
             }

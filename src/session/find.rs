@@ -6,7 +6,7 @@ use super::Session;
 use crate::assemble::{Assembled, View, assemble};
 use crate::devices_file::DevicesFile;
 use crate::discover::{self, Source};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, io_text};
 use crate::inventory::{DevKey, DeviceKind, Inventory};
 use crate::scan::Found;
 
@@ -227,7 +227,10 @@ impl Session {
                 Err(Error::not_found(format!("No device found for {name}.")))
             }
             Found::Excluded(why) => Err(Error::refused(format!("Cannot use {name}: {why}"))),
-            Found::Unreadable(e) => Err(Error::refused(format!("{name}: open failed: {e}"))),
+            Found::Unreadable(e) => Err(Error::refused(format!(
+                "{name}: open failed: {}",
+                io_text(e)
+            ))),
             Found::Nothing | Found::Pv(_) => Ok(key),
         }
     }

@@ -53,8 +53,12 @@ impl Session {
         });
         self.list_device(device, Some(pv.id))?;
         self.rebuild_quietly();
-        self.inventory
+        let inventory = &self.inventory;
+        // A PV made again under the identity of a missing one belongs to that one's VG at once.
+        let member = || inventory.vgs.iter().flat_map(VgRead::found);
+        inventory
             .orphan_on(device)
+            .or_else(|| member().find(|f| f.device == device))
             .cloned()
             .ok_or_else(|| Error::new(Kind::Internal, "A PV just made is not in the inventory."))
     }

@@ -5,7 +5,7 @@ use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::{DevKey, FoundPv};
 use ulvm::session::{NewPv, RandomIds, Session};
 use ulvm_metadata::model::BootloaderArea;
-use ulvm_metadata::ondisk::layout::{FixedData, Layout, LayoutRequest, layout};
+use ulvm_metadata::ondisk::layout::{FixedData, Layout, LayoutRequest, MOST_MDAS, layout};
 use ulvm_metadata::ops::pv_change::PV_MIN_SIZE;
 use ulvm_metadata::ops::size::show;
 use ulvm_metadata::ops::vg_pvs::NewMember;
@@ -36,8 +36,16 @@ impl Making {
         let copies = [Opt::PvMetadataCopies, Opt::Metadatacopies]
             .into_iter()
             .find_map(|o| args.text(o))
-            .map_or(Ok(1), str::parse)
-            .map_err(|_| Error::usage("Invalid number of metadata copies."))?;
+            .map_or(Ok(1), str::parse::<u32>)
+            .ok()
+            .filter(|copies| *copies <= MOST_MDAS)
+            .ok_or_else(|| bad_argument(args, Opt::Metadatacopies))?;
+        if args
+            .text(Opt::Metadatatype)
+            .is_some_and(|t| t != "lvm2" && t != "2")
+        {
+            return Err(bad_argument(args, Opt::Metadatatype));
+        }
         let bytes = |opt| -> Result<Option<Bytes>> {
             Ok(vg_args::sectors(args, opt)?.and_then(Sectors::to_bytes))
         };
@@ -223,6 +231,15 @@ impl Making {
     }
 }
 
+fn bad_argument(args: &Args, opt: Opt) -> Error {
+    Error::usage(format!(
+        "Invalid argument for --{}: {}",
+        opt.spec().long,
+        args.text(opt).unwrap_or_default()
+    ))
+    .and("Error during parsing of command line.")
+}
+
 fn setup_failed(name: &str) -> String {
     format!("Failed to setup physical volume \"{name}\".")
 }
@@ -307,7 +324,7 @@ pub fn member_of(session: &Session, pv: &FoundPv) -> NewMember {
     let end = pv
         .mdas
         .iter()
-        .filter(|m| m.start > pv.label.data_start)
+        .filter(|m| m.start >= pv.label.data_start)
         .map(|m| m.start)
         .min()
         .unwrap_or(pv.label.device_size);

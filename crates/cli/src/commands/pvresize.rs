@@ -103,7 +103,7 @@ fn pe_limit(found: &FoundPv, size: Sectors) -> Sectors {
     found
         .mdas
         .iter()
-        .filter(|m| m.start > found.label.data_start)
+        .filter(|m| m.start >= found.label.data_start)
         .map(|m| m.start.sectors_floor())
         .min()
         .map_or(size, |m| m.min(size))

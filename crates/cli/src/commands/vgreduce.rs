@@ -1,10 +1,9 @@
 //! vgreduce
 
-use std::rc::Rc;
-
 use ulvm::error::{Error, Result};
 use ulvm::inventory::VgRead;
 use ulvm::session::{Allow, LockMode, Session};
+use ulvm_metadata::model::Vg;
 use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::vg_missing::{Repair, drop_empty_missing, partial_lvs, repair_partial};
 use ulvm_metadata::ops::vg_pvs::vg_reduce;
@@ -109,11 +108,12 @@ fn remove_missing(session: &mut Session, name: &str, args: &Args) -> Result<()> 
         return Ok(());
     }
     let force = args.force();
+    let mut vg = (*read.vg).clone();
     if force {
-        read = repair_all(session, read, args.has(Opt::MirrorsOnly))?;
+        vg = repair_all(session, &mut read, args.has(Opt::MirrorsOnly))?;
     }
     let missing = read.missing();
-    let outcome = drop_empty_missing(&read.vg, &missing);
+    let outcome = drop_empty_missing(&vg, &missing);
     let finished = done(session, outcome)?;
     for lv in &finished.value {
         session
@@ -139,8 +139,9 @@ fn remove_missing(session: &mut Session, name: &str, args: &Args) -> Result<()> 
     Ok(())
 }
 
-/// Makes partial LVs whole or removes them, one commit for each that goes.
-fn repair_all(session: &mut Session, mut read: VgRead, mirrors_only: bool) -> Result<VgRead> {
+/// Makes partial LVs whole or removes them, one commit for each that goes. `read` is what is on disk
+/// then; the VG returned may have repairs that are not written yet.
+fn repair_all(session: &mut Session, read: &mut VgRead, mirrors_only: bool) -> Result<Vg> {
     let mut vg = (*read.vg).clone();
     let mut kept = Vec::new();
     loop {
@@ -149,7 +150,7 @@ fn repair_all(session: &mut Session, mut read: VgRead, mirrors_only: bool) -> Re
             .into_iter()
             .find(|k| is_visible(&vg, *k) && !kept.contains(k));
         let Some(key) = next else {
-            break;
+            return Ok(vg);
         };
         let name = vg.lvs[key].name.clone();
         let outcome = repair_partial(&vg, key, &missing, mirrors_only);
@@ -167,7 +168,7 @@ fn repair_all(session: &mut Session, mut read: VgRead, mirrors_only: bool) -> Re
                 session
                     .ui()
                     .warn(format!("Removing partial LV {}/{name}.", vg.name));
-                read = session.commit(&read, vg)?;
+                *read = session.commit(read, vg)?;
                 vg = (*read.vg).clone();
                 session
                     .ui()
@@ -175,6 +176,4 @@ fn repair_all(session: &mut Session, mut read: VgRead, mirrors_only: bool) -> Re
             }
         }
     }
-    read.vg = Rc::new(vg);
-    Ok(read)
 }

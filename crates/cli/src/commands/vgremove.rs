@@ -30,7 +30,7 @@ fn remove(session: &mut Session, name: &str, force: bool) -> Result<()> {
     let mut read = session.vg_for_write(name, allow)?;
     let missing = read.missing().len();
     let lvs = visible_count(&read.vg);
-    if missing > 0 && lvs == 0 {
+    if missing > 0 && lvs == 0 && !force {
         return Err(Error::refused(format!(
             "Volume group \"{name}\" not found, is inconsistent or has PVs missing."
         ))
@@ -61,7 +61,7 @@ fn remove(session: &mut Session, name: &str, force: bool) -> Result<()> {
                     .print(format!("Logical volume \"{lv}\" successfully removed."));
             }
         }
-        if missing > 0 {
+        if missing > 0 && !force {
             return Err(Error::refused(format!(
                 "Volume group \"{name}\" not found, is inconsistent or has PVs missing."
             ))

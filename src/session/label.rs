@@ -11,7 +11,7 @@ use crate::discover::{self, Source};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::host;
-use crate::inventory::{DevKey, DeviceKind, FoundPv};
+use crate::inventory::{DevKey, DeviceKind, FoundPv, VgRead};
 use crate::scan::{self, Content, Found, ScannedMda, ScannedPv};
 use crate::signatures::{self, Wiped};
 

@@ -167,7 +167,7 @@ fn signatures() -> Outcome {
         b"n\n",
     )?;
     ensure!(
-        done.err().contains("swap") || done.out().contains("swap"),
+        done.err().contains("signature detected on /dev/vg/new"),
         "the signature is not named: {}",
         done.err()
     );
@@ -228,7 +228,7 @@ fn full_metadata_area() -> Outcome {
             &[],
         )?;
         if done.code == 0 {
-            warned |= done.err().contains("WARNING") && done.err().contains("full");
+            warned |= done.err().contains("Metadata of VG vg takes");
             continue;
         }
         ensure!(done.code == 5, "exit code {}", done.code);
@@ -405,9 +405,10 @@ fn ordinary_user() -> Outcome {
          {1} vgcfgrestore --list vg\n\
          {1} vgremove -y vg\n",
         directory.path().display(),
-        directory.path().join("ulvm").display()
+        directory.path().join("bin/ulvm").display()
     );
-    std::fs::copy(ulvm(), directory.path().join("ulvm")).map_err(|error| error.to_string())?;
+    std::fs::create_dir(directory.path().join("bin")).map_err(|error| error.to_string())?;
+    std::fs::copy(ulvm(), directory.path().join("bin/ulvm")).map_err(|error| error.to_string())?;
     let mut command = if is_root() {
         use std::os::unix::fs::{PermissionsExt, chown};
         let open = std::fs::Permissions::from_mode(0o755);

@@ -16,8 +16,9 @@ pub struct Difference {
 pub const ON_PURPOSE: &[Difference] = &[
     Difference {
         name: "activity is known",
-        reason: "without its kernel driver LVM2 prints XX in lv_attr and `unknown` in lv_active*; ulvm \
-                 knows that the LV is not active and prints what LVM2 prints where the driver is loaded",
+        reason: "without its kernel driver LVM2 prints X in lv_attr and `unknown` in lv_active* and in the \
+                 health of RAID; ulvm knows that the LV is not active and prints what LVM2 prints where the \
+                 driver is loaded",
     },
     Difference {
         name: "free metadata space",
@@ -25,23 +26,62 @@ pub const ON_PURPOSE: &[Difference] = &[
                  names another program and so is a few bytes longer or shorter",
     },
     Difference {
-        name: "JSON alone",
-        reason: "LVM2 prints messages (`Retrying metadata scan.`) into the middle of JSON output; ulvm prints \
-                 nothing but JSON there",
+        name: "reports alone",
+        reason: "LVM2 prints messages (`Retrying metadata scan.`) into the middle of reports, JSON too; \
+                 ulvm's go to standard error",
     },
 ];
 
 /// Takes the meant differences out of two states.
-pub fn state(a: &mut State, b: &mut State) {
-    for state in [a, b] {
+pub fn state(reference: &mut State, ours: &mut State) {
+    for ((_, theirs), (_, own)) in reference.reports.iter_mut().zip(&mut ours.reports) {
+        without_unknown_health(theirs, own);
+    }
+    for state in [reference, ours] {
         for (_, report) in &mut state.reports {
             without_free_space(report);
         }
     }
 }
 
+/// Where LVM2 does not know the health of an LV, ours is not compared.
+fn without_unknown_health(theirs: &mut Value, ours: &mut Value) {
+    match (theirs, ours) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.iter_mut()
+                .zip(b)
+                .for_each(|(x, y)| without_unknown_health(x, y));
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let unknown =
+                matches!(a.get("lv_health_status"), Some(Value::String(s)) if s == "unknown");
+            for fields in [&mut *a, &mut *b].into_iter().filter(|_| unknown) {
+                fields.insert("lv_health_status".into(), Value::Null);
+                if let Some(Value::String(attr)) = fields.get_mut("lv_attr") {
+                    *attr = attr
+                        .char_indices()
+                        .map(|(at, c)| if at == 8 { '?' } else { c })
+                        .collect();
+                }
+            }
+            for (key, x) in a.iter_mut() {
+                if let Some(y) = b.get_mut(key) {
+                    without_unknown_health(x, y);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Takes the meant differences out of a command's standard output.
 pub fn output(text: &str) -> String {
+    let chatter = ["  Retrying metadata scan.", "  Ignoring supplied major "];
+    let is_meant = |line: &&str| !chatter.iter().any(|begin| line.starts_with(begin));
+    let text = &text
+        .split_inclusive('\n')
+        .filter(is_meant)
+        .collect::<String>();
     const UNKNOWN: [&str; 5] = [
         "lv_active",
         "lv_active_locally",

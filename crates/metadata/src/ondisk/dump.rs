@@ -95,6 +95,9 @@ pub fn dump_headers(disk: &dyn Disk, label_sector: u64) -> io::Result<HeaderDump
     disk.read_at(Bytes(base), &mut s)?;
     dump_label(&mut out, &s, base, label_sector);
     let areas = dump_pv_header(&mut out, &s, base);
+    if areas.is_empty() {
+        out.field("zero metadata copies".to_owned());
+    }
     for (n, area) in areas.into_iter().take(MOST_MDAS).enumerate() {
         dump_mda(&mut out, disk, area, n + 1)?;
     }
@@ -192,7 +195,7 @@ fn dump_pv_header(out: &mut HeaderDump, s: &[u8; SECTOR], base: u64) -> Vec<Area
         out.field(format!("{name}.version {version}"));
         out.field(format!("{name}.flags {}", u32_at(s, at + 4)));
         at += 8;
-        let bootloader = (name, "location of bootloader area");
+        let bootloader = (name, "bootloader area");
         dump_areas(out, s, base, &mut at, &mut 0, bootloader);
     }
     mdas

@@ -244,3 +244,76 @@ impl Client {
         self.begin(request).recv().ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Backing, OpenHow};
+    use crate::error::ErrorKind;
+    use crate::table_text::{Resolve, parse};
+
+    struct Files(Vec<(String, Arc<Backing>)>);
+
+    impl Resolve for Files {
+        fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+            let found = self.0.iter().find(|(name, _)| name == word);
+            found.map(|f| Arc::clone(&f.1)).ok_or_else(String::new)
+        }
+    }
+
+    /// Two files, and two devices that both lie on them.
+    fn devices() -> (Vec<Arc<Backing>>, SyncDevice, SyncDevice) {
+        let mut files = Files(Vec::new());
+        for name in ["a", "b"] {
+            let file = tempfile::NamedTempFile::new().expect("tempfile");
+            file.as_file().set_len(1 << 20).expect("set_len");
+            let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
+            files.0.push((name.into(), Arc::new(backing)));
+        }
+        let mut device = |text: &str| {
+            let table = parse(text, &mut files).expect("table");
+            SyncDevice::new(Device::with_table("d", table)).expect("sync")
+        };
+        let one = device("0 64 striped 2 8 a 0 b 0\n64 8 linear a 64\n");
+        let other = device("0 8 linear a 128");
+        let backings = files.0.into_iter().map(|(_, b)| b).collect();
+        (backings, one, other)
+    }
+
+    #[test]
+    fn a_flush_reaches_what_was_written_since_the_last() {
+        let (backings, mut one, _) = devices();
+        let unflushed = || -> Vec<bool> {
+            let needed = |b: &Arc<Backing>| b.flush_state().needed().is_some();
+            backings.iter().map(needed).collect()
+        };
+        assert_eq!(unflushed(), [true, true], "the past is unknown");
+        one.flush().expect("flush");
+        assert_eq!(unflushed(), [false, false]);
+        one.write_at(8 * 512, &[1; 512]).expect("write to b");
+        assert_eq!(unflushed(), [false, true]);
+        one.write_zeroes(70 * 512, 512).expect("zero on a");
+        assert_eq!(unflushed(), [true, true]);
+        one.device()
+            .suspend(true, std::time::Duration::ZERO)
+            .expect("suspend");
+        assert_eq!(unflushed(), [false, false], "suspending flushes");
+        one.device()
+            .resume(std::time::Duration::ZERO)
+            .expect("resume");
+        let fua = Request::write(0, Buf::zeroed(512), true);
+        one.request(fua).expect("durable when answered");
+        assert_eq!(unflushed(), [false, false]);
+    }
+
+    #[test]
+    fn a_failed_flush_is_told_once_to_every_device_on_the_file() {
+        let (backings, mut one, mut other) = devices();
+        backings[0].flush_state().failed();
+        for device in [&mut one, &mut other] {
+            let e = device.flush().expect_err("the file lost something");
+            assert_eq!((e.kind, &e.device), (ErrorKind::Io, backings[0].name()));
+            device.flush().expect("told once");
+        }
+    }
+}

@@ -182,3 +182,46 @@ fn what_is_read_is_what_was_written() {
 fn requests_need_not_be_whole_sectors() {
     every_way(1, 60);
 }
+
+#[test]
+fn parts_of_a_block_written_at_once_all_stay() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("tempdir");
+    let how = OpenHow {
+        direct: Direct::Always,
+        logical: Some(4096),
+        ..OpenHow::default()
+    };
+    let Some(set) = files(dir.path(), &how) else {
+        // Without O_DIRECT there is no read-modify-write to go wrong.
+        return;
+    };
+    let device = device(set);
+    for driver in [DriverChoice::Pool, DriverChoice::Uring] {
+        let engine = engine(driver);
+        let client = Client::new(&engine, Arc::clone(&device));
+        for round in 1..=20u8 {
+            // Sectors 8..24 of the volume are not at block boundaries of the file, so that these
+            // requests share blocks; one write of whole blocks goes with them.
+            let whole = client.begin(Request::write(64 * 512, Buf::zeroed(8192), false));
+            let flying: Vec<_> = (0..16u64)
+                .map(|n| {
+                    let buf = Buf::copy_of(&[round.wrapping_mul(16) ^ n as u8; 512]);
+                    client.begin(Request::write((8 + n) * 512, buf, n % 5 == 0))
+                })
+                .collect();
+            for answer in flying {
+                assert_eq!(answer.recv().expect("answered").result, Ok(()));
+            }
+            assert_eq!(whole.recv().expect("answered").result, Ok(()));
+            let got = client.request(Request::read(8 * 512, Buf::zeroed(16 * 512)));
+            let got = got.expect("answered").buf.expect("a buffer");
+            for (n, sector) in got.chunks(512).enumerate() {
+                let wanted = round.wrapping_mul(16) ^ n as u8;
+                assert!(
+                    sector.iter().all(|b| *b == wanted),
+                    "round {round}, sector {n}"
+                );
+            }
+        }
+    }
+}

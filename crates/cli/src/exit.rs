@@ -108,10 +108,6 @@ impl Worst {
             }
         }
     }
-    /// Notes a failure that has been said already.
-    pub fn fail(&mut self) {
-        self.failed = true;
-    }
     /// Did anything fail?
     pub fn failed(&self) -> bool {
         self.failed || self.usage

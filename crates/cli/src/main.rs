@@ -1,9 +1,6 @@
 //! ulvm: LVM2's commands without the kernel's device-mapper. One binary for all of them: `ulvm
 //! COMMAND`, `lvm COMMAND`, or a link named as the command.
 
-// Shared parts are there before the commands that use them.
-#![allow(dead_code)]
-
 mod args;
 mod commands;
 mod context;

@@ -112,6 +112,7 @@ fn as_if_driver_were_loaded(value: &mut Value) {
         "lv_active_locally",
         "lv_active_remotely",
         "lv_active_exclusively",
+        "lv_health_status",
     ];
     match value {
         Value::Array(items) => items.iter_mut().for_each(as_if_driver_were_loaded),

@@ -119,8 +119,6 @@ pub const FULLREPORT: &[Opt] = &[
 ];
 /// Options of `help` beside the common ones.
 pub const HELP: &[Opt] = &[Opt::Select, Opt::Units];
-/// Options of `lastlog` beside the common ones.
-pub const LASTLOG: &[Opt] = &[Opt::ReportFormat, Opt::Select, Opt::Units];
 /// Options of `lvchange` beside the common ones.
 pub const LVCHANGE: &[Opt] = &[
     Opt::Activate,
@@ -177,7 +175,8 @@ pub const LVCHANGE: &[Opt] = &[
     Opt::Writemostly,
     Opt::Zero,
 ];
-/// Options of `lvconvert` beside the common ones.
+/// Options of `lvconvert` beside the common ones; for when there is such a command.
+#[allow(dead_code)]
 pub const LVCONVERT: &[Opt] = &[
     Opt::Alloc,
     Opt::Background,
@@ -353,8 +352,6 @@ pub const LVEXTEND: &[Opt] = &[
     Opt::Units,
     Opt::Usepolicies,
 ];
-/// Options of `lvmchange` beside the common ones.
-pub const LVMCHANGE: &[Opt] = &[Opt::Select, Opt::Units];
 /// Options of `lvmconfig` beside the common ones.
 pub const LVMCONFIG: &[Opt] = &[
     Opt::AtVersion,
@@ -394,20 +391,6 @@ pub const LVMDEVICES: &[Opt] = &[
 ];
 /// Options of `lvmdiskscan` beside the common ones.
 pub const LVMDISKSCAN: &[Opt] = &[Opt::LvmPartition, Opt::ReadOnly, Opt::Select, Opt::Units];
-/// Options of `lvmsadc` beside the common ones.
-pub const LVMSADC: &[Opt] = &[Opt::Select, Opt::Units];
-/// Options of `lvmsar` beside the common ones.
-pub const LVMSAR: &[Opt] = &[Opt::Full, Opt::Select, Opt::Stdin, Opt::Units];
-/// Options of `lvpoll` beside the common ones.
-pub const LVPOLL: &[Opt] = &[
-    Opt::Abort,
-    Opt::AutoBackup,
-    Opt::Handlemissingpvs,
-    Opt::Interval,
-    Opt::Polloperation,
-    Opt::Select,
-    Opt::Units,
-];
 /// Options of `lvreduce` beside the common ones.
 pub const LVREDUCE: &[Opt] = &[
     Opt::AutoBackup,
@@ -544,8 +527,6 @@ pub const PVCREATE: &[Opt] = &[
     Opt::UuidValue,
     Opt::Zero,
 ];
-/// Options of `pvdata` beside the common ones.
-pub const PVDATA: &[Opt] = &[Opt::Select, Opt::Units];
 /// Options of `pvdisplay` beside the common ones.
 pub const PVDISPLAY: &[Opt] = &[
     Opt::Aligned,
@@ -570,7 +551,8 @@ pub const PVDISPLAY: &[Opt] = &[
     Opt::Unbuffered,
     Opt::Units,
 ];
-/// Options of `pvmove` beside the common ones.
+/// Options of `pvmove` beside the common ones; for when there is such a command.
+#[allow(dead_code)]
 pub const PVMOVE: &[Opt] = &[
     Opt::Abort,
     Opt::Alloc,
@@ -714,19 +696,6 @@ pub const VGCK: &[Opt] = &[
     Opt::Units,
     Opt::UpdateMetadata,
 ];
-/// Options of `vgconvert` beside the common ones.
-pub const VGCONVERT: &[Opt] = &[
-    Opt::BootloaderAreaSize,
-    Opt::Force,
-    Opt::LabelSector,
-    Opt::MetadataSize,
-    Opt::Metadatacopies,
-    Opt::Metadatatype,
-    Opt::PvMetadataCopies,
-    Opt::ReportFormat,
-    Opt::Select,
-    Opt::Units,
-];
 /// Options of `vgcreate` beside the common ones.
 pub const VGCREATE: &[Opt] = &[
     Opt::AddTag,
@@ -811,14 +780,6 @@ pub const VGIMPORTCLONE: &[Opt] = &[
     Opt::BaseVgName,
     Opt::Import,
     Opt::ImportDevices,
-    Opt::Select,
-    Opt::Units,
-];
-/// Options of `vgimportdevices` beside the common ones.
-pub const VGIMPORTDEVICES: &[Opt] = &[
-    Opt::All,
-    Opt::Foreign,
-    Opt::ReportFormat,
     Opt::Select,
     Opt::Units,
 ];

@@ -21,8 +21,6 @@ const ALLOC: &[&str] = &[
 /// What is known of an option.
 #[derive(Clone, Copy, Debug)]
 pub struct OptSpec {
-    /// The option.
-    pub opt: Opt,
     /// Name of its row, unique.
     pub id: &'static str,
     /// One-letter spelling. Several options may share one as long as no command takes both.
@@ -48,7 +46,6 @@ macro_rules! options {
                 #[allow(unused_imports)]
                 use ValueKind::*;
                 OptSpec {
-                    opt: Opt::$name,
                     id: stringify!($name),
                     short: $short,
                     long: $long,
@@ -83,7 +80,6 @@ options! {
     Blockdevice, Some('b'), "blockdevice", Flag, "Accepted for old scripts";
     BlockSize, None, "bs", Size('b'), "Size of each request";
     BootloaderAreaSize, None, "bootloaderareasize", Size('m'), "Space for a boot loader area before the data";
-    Build, None, "build", Flag, "Include the build number";
     Cache, Some('H'), "cache", Flag, "Make the LV a cached one; with pvscan: record what is online";
     Cachedevice, None, "cachedevice", List, "Device for a new cache; may be repeated";
     Cachemetadataformat, None, "cachemetadataformat", Choice(&["auto", "1", "2"]), "Cache metadata format";
@@ -117,21 +113,16 @@ options! {
     Devices, None, "devices", List, "Devices or image files to use, nothing else; may be repeated";
     DevicesFile, None, "devicesfile", Text, "Devices file to use, by its name";
     Direct, None, "direct", YesNo, "Pass the page cache by";
-    Disable, None, "disable", Flag, "Disable";
     Discards, None, "discards", Choice(&["passdown", "nopassdown", "ignore"]), "How a thin pool treats discards";
     DriverLoaded, None, "driverloaded", YesNo, "Whether activation is attempted";
     Dump, None, "dump", Text, "What to print: headers, metadata, metadata_all, metadata_search, metadata_area";
-    Enable, None, "enable", Flag, "Enable";
     Errorwhenfull, None, "errorwhenfull", YesNo, "Whether writes to a full thin pool fail at once";
     Exported, Some('e'), "exported", Flag, "Only exported VGs";
     Extents, Some('l'), "extents", Extents, "Size in extents or percent of VG, FREE, PVS or ORIGIN";
     File, Some('f'), "file", Text, "File to read or write";
     Force, Some('f'), "force", Count, "Override some checks; may be repeated";
     Foreign, None, "foreign", Flag, "Include VGs of other system ids";
-    Full, Some('f'), "full", Flag, "Full listing";
     Fuse, None, "fuse", Text, "Folder in which each volume is a file";
-    Getpe, None, "getpe", Flag, "Accepted for old scripts";
-    Handlemissingpvs, None, "handlemissingpvs", Flag, "Go on although PVs are missing";
     Help, Some('h'), "help", Flag, "Show help";
     History, Some('H'), "history", Flag, "Include historical LVs";
     IgnoreActivationSkip, Some('K'), "ignoreactivationskip", Flag, "Activate even LVs marked to be skipped";
@@ -139,7 +130,6 @@ options! {
     IgnoreLocal, None, "ignorelocal", Flag, "Leave out local settings";
     IgnoreLockingFailure, None, "ignorelockingfailure", Flag, "Go on without locks if they cannot be had";
     Ignoremonitoring, None, "ignoremonitoring", Flag, "Do not touch monitoring";
-    Ignoreskippedcluster, None, "ignoreskippedcluster", Flag, "Do not fail because of skipped clustered VGs";
     Ignoreunsupported, None, "ignoreunsupported", Flag, "Leave out unsupported settings";
     Import, Some('i'), "import", Flag, "Import exported VGs too";
     ImportDevices, None, "importdevices", Flag, "Add the devices to the devices file";
@@ -185,7 +175,6 @@ options! {
     MirrorsOnly, None, "mirrorsonly", Flag, "Only drop images of mirrors";
     Mknodes, None, "mknodes", Flag, "Check the nodes in /dev";
     Monitor, None, "monitor", YesNo, "Whether events are monitored";
-    Mountpoint, None, "mountpoint", Text, "Where a file system is mounted";
     Name, Some('n'), "name", Text, "Name of the LV";
     Nbd, None, "nbd", List, "Where NBD clients come to: unix:PATH or tcp:HOST:PORT";
     NamePrefixes, None, "nameprefixes", Flag, "LVM2_FIELD='value' pairs";
@@ -208,7 +197,6 @@ options! {
     Persistent, Some('M'), "persistent", Choice(&["y", "n"]), "Keep device numbers";
     PhysicalExtentSize, Some('s'), "physicalextentsize", Size('m'), "Extent size";
     Poll, None, "poll", YesNo, "Whether unfinished moves and conversions go on";
-    Polloperation, None, "polloperation", Choice(&["pvmove", "convert", "merge", "merge_thin"]), "What is polled";
     PoolMetadata, None, "poolmetadata", Text, "Metadata LV of a pool";
     Poolmetadatasize, None, "poolmetadatasize", SignedSize('m'), "Size of a pool's metadata LV";
     Poolmetadataspare, None, "poolmetadataspare", YesNo, "Keep a spare metadata LV";
@@ -262,7 +250,6 @@ options! {
     Splitmirrors, None, "splitmirrors", Number, "Images to split off";
     Splitsnapshot, None, "splitsnapshot", Flag, "Detach the snapshot from its origin";
     Startpoll, None, "startpoll", Flag, "Start polling";
-    Stdin, Some('s'), "stdin", Flag, "Read from standard input";
     Stripes, Some('i'), "stripes", Number, "Number of stripes";
     StripeSize, Some('I'), "stripesize", Size('k'), "Stripe size";
     Swapmetadata, None, "swapmetadata", Flag, "Swap the metadata LV of a pool";

@@ -31,7 +31,6 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let (dir, _temporary) = folder(args.text(Opt::KeepDir))?;
     let mut demo = Demo {
         terminal: ctx.shared_terminal(),
-        ctx,
         dir,
         checks: 0,
     };
@@ -63,14 +62,13 @@ fn folder(keep: Option<&str>) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     Ok((dir.map_err(|e| Error::io(format!("find {keep}"), e))?, None))
 }
 
-struct Demo<'a> {
-    ctx: &'a Context,
+struct Demo {
     terminal: Rc<Terminal>,
     dir: PathBuf,
     checks: usize,
 }
 
-impl Demo<'_> {
+impl Demo {
     fn run(&mut self) -> Result<()> {
         self.say(&format!("Working in {}", self.dir.display()));
         self.title("Three image files become physical volumes");

@@ -1,7 +1,6 @@
 //! `--select` for commands that change things: the same expressions that reports take.
 
 use ulvm::error::{Error, Kind, Result};
-use ulvm::host;
 use ulvm::inventory::{FoundPv, Inventory, VgRead};
 use ulvm::session::Settings;
 use ulvm_metadata::model::{LvKey, PvKey};
@@ -26,8 +25,7 @@ impl Selection {
         let Some(text) = args.text(Opt::Select) else {
             return Ok(Self::default());
         };
-        let now = host::now();
-        let expr = parse(text, Setting { own, now })
+        let expr = parse(text, Setting::new(own))
             .map_err(|lines| Error::new(Kind::Refused, lines.join("\n")))?;
         let mut fields = Vec::new();
         if let Some(expr) = &expr {

@@ -21,7 +21,7 @@ pub mod view;
 
 use std::cmp::Ordering;
 
-use ulvm::error::{Error, Kind, Result};
+use ulvm::error::Result;
 use ulvm::session::Session;
 
 use crate::args::Args;
@@ -192,13 +192,4 @@ impl Options {
             monitoring: self.monitoring,
         }
     }
-}
-
-/// Parses a selection for a command that changes objects (`lvremove -S`, `vgchange -S`).
-pub fn selection(text: &str, base: Base) -> Result<Option<select::Expr>> {
-    let setting = select::Setting {
-        own: base.own(),
-        now: options::now(),
-    };
-    select::parse(text, setting).map_err(|lines| Error::new(Kind::Refused, lines.join("\n")))
 }

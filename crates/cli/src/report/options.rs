@@ -1,7 +1,5 @@
 //! What the command line and the configuration ask of a report.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use ulvm::config::Config;
 use ulvm::error::{Error, Kind, Result};
 use ulvm_metadata::tree::Value as Tree;
@@ -209,14 +207,6 @@ pub enum Prepared {
     SelectionHelp,
 }
 
-/// Seconds since 1970.
-pub fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
 /// A setting of the configuration, or the default.
 fn setting(config: &Config, (path, default): Default) -> String {
     match config.lookup(path) {
@@ -276,7 +266,7 @@ pub fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Prepared> {
         return Ok(Prepared::SelectionHelp);
     }
     let selection = match selection {
-        Some(text) => select::parse(text, Setting { own, now: now() }).map_err(refused)?,
+        Some(text) => select::parse(text, Setting::new(own)).map_err(refused)?,
         None => None,
     };
     for line in std::mem::take(&mut columns.complaints) {
@@ -350,7 +340,10 @@ pub fn style(ctx: &Context, args: &Args) -> Result<Style> {
         units: units(ctx, args)?,
         binary: args.has(Opt::Binary) || switch(config, "report/binary_values_as_numeric", false),
         list_separator: setting(config, ("report/list_item_separator", ",")),
-        time: TimeFormat::new(&setting(config, ("report/time_format", ""))),
+        time: TimeFormat::new(
+            &setting(config, ("report/time_format", "")),
+            ulvm::host::zone().0,
+        ),
         mark_hidden: switch(config, "report/mark_hidden_devices", true),
         two_word_unknown: switch(config, "report/two_word_unknown_device", false),
     })
@@ -403,7 +396,7 @@ fn part_of_full(ctx: &Context, args: &Args, base: Base) -> Result<Options> {
             _ if !ours => {}
             Opt::Options => columns.options(text, own).map_err(refused)?,
             Opt::Sort => columns.sort_by(text, own).map_err(refused)?,
-            _ => selection = select::parse(text, Setting { own, now: now() }).map_err(refused)?,
+            _ => selection = select::parse(text, Setting::new(own)).map_err(refused)?,
         }
     }
     finish(ctx, args, base, columns, selection)

@@ -1,8 +1,14 @@
 //! Times as reports show them (`report/time_format`) and as selections name them.
 
-/// A `strftime`-like format.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TimeFormat(String);
+/// Offset of local time from UTC in seconds, as a function of the time.
+pub type Offset = fn(i64) -> i32;
+
+/// A `strftime`-like format, in some time zone.
+#[derive(Clone, Debug)]
+pub struct TimeFormat {
+    format: String,
+    offset: Offset,
+}
 
 /// LVM2's default.
 pub const DEFAULT: &str = "%Y-%m-%d %T %z";
@@ -91,22 +97,28 @@ impl Civil {
 
 impl TimeFormat {
     /// From `report/time_format`; an empty one is the default.
-    pub fn new(format: &str) -> Self {
-        Self(if format.is_empty() { DEFAULT } else { format }.to_owned())
+    pub fn new(format: &str, offset: Offset) -> Self {
+        let format = if format.is_empty() { DEFAULT } else { format };
+        Self {
+            format: format.to_owned(),
+            offset,
+        }
     }
 
-    /// A moment, in UTC.
-    pub fn show(&self, seconds: i64) -> String {
+    /// A moment.
+    pub fn show(&self, utc: i64) -> String {
+        let offset = i64::from((self.offset)(utc));
+        let seconds = utc.saturating_add(offset);
         let civil = Civil::of(seconds);
         let mut out = String::with_capacity(32);
-        let mut chars = self.0.chars();
+        let mut chars = self.format.chars();
         while let Some(c) = chars.next() {
             if c != '%' {
                 out.push(c);
                 continue;
             }
             match chars.next() {
-                Some(directive) => out.push_str(&expand(directive, seconds, &civil)),
+                Some(directive) => out.push_str(&expand(directive, seconds, offset, &civil)),
                 None => out.push('%'),
             }
         }
@@ -114,7 +126,7 @@ impl TimeFormat {
     }
 }
 
-fn expand(directive: char, seconds: i64, t: &Civil) -> String {
+fn expand(directive: char, seconds: i64, offset: i64, t: &Civil) -> String {
     let weekday = usize::try_from((seconds.div_euclid(86_400) + 4).rem_euclid(7)).unwrap_or(0);
     let month = MONTHS[t.month.clamp(1, 12) as usize - 1];
     match directive {
@@ -136,9 +148,13 @@ fn expand(directive: char, seconds: i64, t: &Civil) -> String {
         'R' => format!("{:02}:{:02}", t.hour, t.minute),
         'F' => format!("{}-{:02}-{:02}", t.year, t.month, t.day),
         'D' => format!("{:02}/{:02}/{:02}", t.month, t.day, t.year.rem_euclid(100)),
-        's' => seconds.to_string(),
-        'z' => "+0000".to_owned(),
-        'Z' => "UTC".to_owned(),
+        's' => seconds.saturating_sub(offset).to_string(),
+        'Z' if offset == 0 => "UTC".to_owned(),
+        'z' | 'Z' => {
+            let minutes = offset.abs() / 60;
+            let sign = if offset < 0 { '-' } else { '+' };
+            format!("{sign}{:02}{:02}", minutes / 60, minutes % 60)
+        }
         'a' => DAYS[weekday][..3].to_owned(),
         'A' => DAYS[weekday].to_owned(),
         'b' | 'h' => month[..3].to_owned(),
@@ -171,16 +187,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn zones_are_shown() {
+        let show = |offset: Offset| TimeFormat::new("", offset).show(1_795_278_524);
+        assert_eq!(show(|_| 3600), "2026-11-21 17:28:44 +0100");
+        assert_eq!(show(|_| -12_600), "2026-11-21 12:58:44 -0330");
+    }
+
+    #[test]
     fn civil_dates_round_trip() {
         for seconds in [0, 86_399, 951_782_400, 1_795_278_524, 4_107_542_399, -1] {
             assert_eq!(Civil::of(seconds).seconds(), seconds);
         }
         assert_eq!(
-            TimeFormat::new("").show(1_795_278_524),
+            TimeFormat::new("", |_| 0).show(1_795_278_524),
             "2026-11-21 16:28:44 +0000"
         );
         assert_eq!(
-            TimeFormat::new("%a %b %e %j").show(951_782_400),
+            TimeFormat::new("%a %b %e %j", |_| 0).show(951_782_400),
             "Tue Feb 29 060"
         );
     }

@@ -43,7 +43,7 @@ pub struct List<'a> {
 
 /// A moment in LVM2's default format.
 pub fn show_time(seconds: i64) -> String {
-    TimeFormat::new("").show(seconds)
+    TimeFormat::new("", ulvm::host::zone().0).show(seconds)
 }
 
 /// How values become text.

@@ -15,6 +15,7 @@ use regex_lite::Regex;
 
 use super::fields::{Field, Group};
 use super::row::Row;
+use super::time::Offset;
 
 pub use parser::parse;
 
@@ -105,6 +106,19 @@ pub struct Setting {
     pub own: Group,
     /// Seconds since 1970.
     pub now: i64,
+    /// Time zone of dates.
+    pub offset: Offset,
+}
+
+impl Setting {
+    /// Here and now.
+    pub fn new(own: Group) -> Self {
+        Self {
+            own,
+            now: ulvm::host::now(),
+            offset: ulvm::host::zone().0,
+        }
+    }
 }
 
 #[cfg(test)]

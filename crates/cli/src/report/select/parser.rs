@@ -190,7 +190,7 @@ fn operand(scan: &mut Scan<'_>, field: &Field, op: Op, setting: Setting) -> Resu
                 Some(text) => text,
                 None => scan.word(""),
             };
-            let (from, to) = when::parse(words, setting.now).map_err(Some)?;
+            let (from, to) = when::parse(words, setting.now, setting.offset).map_err(Some)?;
             Ok(Operand::Time(from, to))
         }
     }

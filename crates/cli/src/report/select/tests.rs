@@ -7,6 +7,7 @@ fn first_error(text: &str) -> Option<String> {
     let setting = Setting {
         own: Group::Lv,
         now: 1_795_458_600,
+        offset: |_| 0,
     };
     parse(text, setting)
         .err()

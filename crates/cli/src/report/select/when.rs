@@ -1,11 +1,11 @@
 //! Times in selections: `2015-07-07 9:51`, `@SECONDS`, `yesterday`, `2 weeks ago`, ...
 
-use crate::report::time::{Civil, days_from_civil};
+use crate::report::time::{Civil, Offset, days_from_civil};
 
 const DAY: i64 = 86_400;
 
-/// A moment or a range, both ends included; `now` is the present.
-pub fn parse(text: &str, now: i64) -> Result<(i64, i64), String> {
+/// A moment or a range, both ends included; `now` is the present, `offset` the time zone.
+pub fn parse(text: &str, now: i64, offset: Offset) -> Result<(i64, i64), String> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('@') {
         let at = seconds.trim().parse().map_err(|_| wrong_format())?;
@@ -13,9 +13,9 @@ pub fn parse(text: &str, now: i64) -> Result<(i64, i64), String> {
     }
     match text.chars().next() {
         Some(c) if c.is_ascii_digit() && !text.contains(|c: char| c.is_ascii_alphabetic()) => {
-            standard(text)
+            standard(text, offset)
         }
-        Some(_) => free(text, now),
+        Some(_) => free(text, now, i64::from(offset(now))),
         None => Err(wrong_format()),
     }
 }
@@ -25,7 +25,7 @@ fn wrong_format() -> String {
 }
 
 /// `YYYY[-MM[-DD]] [hh[:mm[:ss]]] [+hh[:mm]]`; what is left out makes a range.
-fn standard(text: &str) -> Result<(i64, i64), String> {
+fn standard(text: &str, local: Offset) -> Result<(i64, i64), String> {
     let mut words = text.split_whitespace();
     let date: Vec<&str> = words.next().unwrap_or("").split('-').collect();
     let mut rest: Vec<&str> = words.collect();
@@ -33,9 +33,9 @@ fn standard(text: &str) -> Result<(i64, i64), String> {
         Some(last) if last.starts_with(['+', '-']) => {
             let zone = offset(last)?;
             rest.pop();
-            zone
+            Some(zone)
         }
-        _ => 0,
+        _ => None,
     };
     let clock: Vec<&str> = match rest.as_slice() {
         [] => Vec::new(),
@@ -83,6 +83,7 @@ fn standard(text: &str) -> Result<(i64, i64), String> {
         (_, _, _, Some(_), None) => 60,
         _ => 1,
     };
+    let zone = zone.unwrap_or_else(|| i64::from(local(from)));
     Ok((from - zone, from - zone + length - 1))
 }
 
@@ -116,10 +117,11 @@ struct Free {
 }
 
 /// Words in any order.
-fn free(text: &str, now: i64) -> Result<(i64, i64), String> {
+fn free(text: &str, utc: i64, offset: i64) -> Result<(i64, i64), String> {
     let unknown = || format!("Unrecognized string in date/time specification at \"{text}\".");
     let lower = text.to_ascii_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
+    let now = utc.saturating_add(offset);
     let today = now.div_euclid(DAY);
     let mut out = Free::default();
     let mut i = 0;
@@ -154,7 +156,8 @@ fn free(text: &str, now: i64) -> Result<(i64, i64), String> {
             }
         }
     }
-    Ok(resolve(&out, now, today))
+    let (from, to) = resolve(&out, now, today);
+    Ok((from.saturating_sub(offset), to.saturating_sub(offset)))
 }
 
 fn resolve(free: &Free, now: i64, today: i64) -> (i64, i64) {
@@ -283,7 +286,7 @@ mod tests {
     const NOW: i64 = 1_795_458_600;
 
     fn range(text: &str) -> (String, i64) {
-        let (from, to) = parse(text, NOW).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let (from, to) = parse(text, NOW, |_| 0).unwrap_or_else(|e| panic!("{text}: {e}"));
         let c = Civil::of(from);
         (
             format!(
@@ -321,7 +324,7 @@ mod tests {
             assert_eq!(range(text), (from.to_owned(), seconds), "{text}");
         }
         for bad in ["", "0", "foo", "2015-13", "2015-07-07 25", "@x", "15-07-07"] {
-            assert!(parse(bad, NOW).is_err(), "{bad}");
+            assert!(parse(bad, NOW, |_| 0).is_err(), "{bad}");
         }
     }
 }

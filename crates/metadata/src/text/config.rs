@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{TextError, parse_str};
+use super::{MAX_DEPTH, TextError, parse_str};
 use crate::tree::{Item, Node, Section};
 
 /// Parses lvm.conf, a profile or the argument of `--config`: a key `a/b` stands for key `b` in
@@ -11,7 +11,24 @@ pub fn parse_config(text: &str) -> Result<Section, TextError> {
     let doc = parse_str(text)?;
     let mut out = Merged::default();
     out.add(doc.root().to_tree());
-    Ok(out.into_section())
+    let out = out.into_section();
+    if depth(&out) > MAX_DEPTH {
+        return Err(TextError {
+            line: 1,
+            col: 1,
+            what: "sections and paths are nested too deep",
+        });
+    }
+    Ok(out)
+}
+
+/// How deep sections nest. (Paths in sections in paths: at most the square of [`MAX_DEPTH`].)
+fn depth(section: &Section) -> usize {
+    let inner = section.items.iter().filter_map(|i| match &i.node {
+        Node::Section(s) => Some(1 + depth(s)),
+        Node::Value(_) => None,
+    });
+    inner.max().unwrap_or(0)
 }
 
 /// Merges sections that occur twice and drops all but the last of values that occur twice, at all
@@ -61,7 +78,7 @@ impl Merged {
     /// The section a key belongs to, and the last part of the key. A path is at most as deep as
     /// the parser nests; further slashes stay in the key.
     fn descend(&mut self, key: &str) -> (&mut Self, String) {
-        if !self.split_paths || key.matches('/').count() >= super::MAX_DEPTH {
+        if !self.split_paths || key.matches('/').count() >= MAX_DEPTH {
             return (self, key.to_owned());
         }
         let mut parts = key.split('/').filter(|p| !p.is_empty()).peekable();
@@ -144,6 +161,13 @@ mod tests {
         assert!(devices.value("x").is_some());
         assert_eq!(c.section("global").unwrap().str("units"), Some("h"));
         assert_eq!(c.items.len(), 2);
+    }
+
+    #[test]
+    fn paths_nest_no_deeper_than_sections() {
+        let path = "a/".repeat(MAX_DEPTH - 1) + "b=1";
+        assert!(parse_config(&path).is_ok());
+        assert!(parse_config(&format!("x {{ y {{ {path} }} }}")).is_err());
     }
 
     #[test]

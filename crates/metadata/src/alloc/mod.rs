@@ -9,6 +9,8 @@
 
 mod free;
 mod search;
+#[cfg(test)]
+mod tests;
 
 pub use free::{FreeArea, FreeMap, PvFree, PvRange};
 

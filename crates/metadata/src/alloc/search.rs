@@ -132,6 +132,7 @@ impl<'a> Search<'a> {
         // Cling goes on to PVs with a tag in common, if there is a list of tags.
         let last_policy = match self.request.policy {
             AllocPolicy::Cling if by_tags => AllocPolicy::ClingByTags,
+            AllocPolicy::ClingByTags if !by_tags => AllocPolicy::Cling,
             other => other,
         };
         for policy in [

@@ -55,11 +55,13 @@ fn prepare(ctx: &Context, args: &Args, base: Base) -> Result<Option<Options>> {
     match options::prepare(ctx, args, base)? {
         Prepared::Report(options) => Ok(Some(*options)),
         Prepared::FieldHelp => {
-            ctx.terminal().put(&help::fields());
+            ctx.terminal()
+                .error_line(help::fields().trim_end_matches('\n'));
             Ok(None)
         }
         Prepared::SelectionHelp => {
-            ctx.terminal().put(&help::selection());
+            ctx.terminal()
+                .error_line(help::selection().trim_end_matches('\n'));
             Ok(None)
         }
     }

@@ -142,7 +142,11 @@ impl Map<'_, '_, '_> {
     }
 
     fn raid(&self, raid: &Raid, segment: &Segment) {
-        let each = Extents(segment.len.0 / raid.data_stripes());
+        // LVM2 shows the length of the whole segment for the images of raid10.
+        let each = match raid.level.starts_with("raid10") {
+            true => segment.len,
+            false => Extents(segment.len.0 / raid.data_stripes()),
+        };
         self.pair("Monitoring", self.field("seg_monitor"));
         for (n, image) in raid.images.iter().enumerate() {
             self.out.line(&format!("  Raid Data LV {n}"));

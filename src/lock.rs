@@ -249,24 +249,17 @@ fn busy(path: &Path, file: Option<&File>) -> Error {
     )
 }
 
-/// A lock on a PV's device or image file itself, held by every command that writes to it. Readers
-/// take none. It covers one byte, the first of the PV: whoever serves data locks other bytes.
-#[derive(Debug)]
-pub struct DeviceLock {
-    _file: File,
-}
-
-/// Locks a PV for writing, waiting as `policy` says. `start` is the PV's first byte within the file.
-pub fn lock_device(file: &File, name: &str, start: u64, wait: Duration) -> Result<DeviceLock> {
+/// Locks a PV's device or image file itself for writing, waiting as long as `wait`. Every command
+/// that writes to a PV does, readers do not. `start` is the PV's first byte within the file, and the
+/// one byte that is locked: whoever serves data locks other bytes. The lock belongs to the open file
+/// and lasts until its last descriptor is closed.
+pub fn lock_device(file: &File, name: &str, start: u64, wait: Duration) -> Result<()> {
     let deadline = Instant::now() + wait;
     let mut pause = Duration::from_millis(1);
     let failed = |e: io::Error| Error::io(format!("lock {name}"), e);
     loop {
         if sys::ofd_try_lock(file.as_fd(), true, start, 1).map_err(failed)? {
-            // The clone shares the open file description, which is what owns the lock.
-            return Ok(DeviceLock {
-                _file: file.try_clone().map_err(failed)?,
-            });
+            return Ok(());
         }
         if Instant::now() >= deadline {
             let holder = holder(file).map_or(String::new(), |h| format!(" by {h}"));
@@ -404,10 +397,10 @@ mod tests {
                 .unwrap()
         };
         let (a, b) = (open(), open());
-        let held = lock_device(&a, "img", 0, Duration::ZERO).unwrap();
+        lock_device(&a, "img", 0, Duration::ZERO).unwrap();
         assert!(lock_device(&b, "img", 0, Duration::from_millis(5)).is_err());
         assert!(lock_device(&b, "img", 1 << 20, Duration::ZERO).is_ok());
-        drop((a, held));
+        drop(a);
         lock_device(&b, "img", 0, Duration::ZERO).unwrap();
     }
 }

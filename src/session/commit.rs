@@ -420,26 +420,26 @@ impl Session {
             return Ok(true);
         }
         let mut fresh: Vec<DevKey> = devices.to_vec();
-        fresh.retain(|d| !self.device_locks.contains_key(d));
+        fresh.retain(|d| !self.disks.contains_key(&d.0));
         // One order for all, so that two commands never wait for each other.
         fresh.sort_by_cached_key(|d| {
             let device = &self.scan.entries[d.0].device;
             (device.path.clone(), device.partition)
         });
         fresh.dedup();
+        allow_open_files(fresh.len());
         let wait = self.locks.policy().wait;
         let mut changed = Vec::new();
         for key in fresh {
             let device = &self.scan.entries[key.0].device;
             let mut disk = scan::open(device, Access::Write)
                 .map_err(|e| Error::io(format!("{}: open failed", device.name), e))?;
-            let lock = lock_device(disk.file(), &device.name, device.start.0, wait)?;
+            lock_device(disk.file(), &device.name, device.start.0, wait)?;
             // Label and headers in one read; nobody else changes them from here on.
             if disk.prefetch().is_err() || !self.scan.unchanged(key, &disk) {
                 changed.push(key);
             }
             self.disks.insert(key.0, disk);
-            self.device_locks.insert(key, lock);
         }
         let rules = self.rules();
         for key in &changed {
@@ -454,6 +454,21 @@ impl Session {
 
 fn too_many_areas() -> Error {
     Error::refused("A PV header has more areas than fit.")
+}
+
+/// The usual limit of open files is below the number of PVs a VG may have.
+fn allow_open_files(more: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    const SPARE: u64 = 256;
+    let wanted = more as u64 + SPARE;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|now| now < wanted) {
+        limit.current = limit
+            .maximum
+            .map_or(Some(wanted), |most| Some(most.min(wanted)));
+        // If it may not be raised, opening says so.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }
 
 fn changed_under_us(what: &str) -> Error {

@@ -29,7 +29,7 @@ use crate::error::Result;
 use crate::host;
 use crate::inventory::{DevKey, Device, Inventory};
 pub use crate::lock::LockMode;
-use crate::lock::{DEFAULT_WAIT, DeviceLock, LockPolicy, Locks};
+use crate::lock::{DEFAULT_WAIT, LockPolicy, Locks};
 use crate::scan::{Rules, Scan};
 use crate::ui::Ui;
 
@@ -125,9 +125,8 @@ pub struct Session {
     fresh: bool,
     /// Warnings already said; a second scan does not repeat them.
     said: HashSet<String>,
-    /// Devices open for writing, by number of their [`DevKey`].
+    /// Devices open for writing and locked as long as they are, by number of their [`DevKey`].
     disks: BTreeMap<usize, FileDisk>,
-    device_locks: HashMap<DevKey, DeviceLock>,
     /// `pvchange --metadataignore`, to take effect in the next commit.
     ignore: HashMap<DevKey, bool>,
     /// `pvchange --uuid` of a PV in a VG, likewise.
@@ -171,7 +170,6 @@ impl Session {
             fresh: false,
             said: HashSet::new(),
             disks: BTreeMap::new(),
-            device_locks: HashMap::new(),
             ignore: HashMap::new(),
             new_ids: HashMap::new(),
             settings,
@@ -211,7 +209,6 @@ impl Session {
     /// Releases every lock; what was read may change from now on.
     pub fn unlock_all(&mut self) {
         self.locks.release_all();
-        self.device_locks.clear();
         self.disks.clear();
         self.fresh = false;
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use ulvm::disk::{Access, FileDisk};
 use ulvm::error::{Error, Result};
+use ulvm::session::Settings;
 use ulvm_metadata::ondisk::Area;
 use ulvm_metadata::ondisk::{
     DumpedMda, FoundText, HeaderDump, LineKind, dump_headers, search_texts,
@@ -127,17 +128,26 @@ impl DumpSettings {
     }
 }
 
-/// Opens a device or image that a command line names.
+/// Opens a device or image that a command line names. Nothing else is looked at: pvck works
+/// whatever state the rest is in. Only for partitions of images the image is scanned.
 pub fn open(ctx: &Context, name: &str, access: Access) -> Result<FileDisk> {
-    let mut session = ctx.session()?;
+    let absent = || Error::not_found(format!("Cannot access {name}."));
+    let path = Path::new(name);
+    if path.exists() {
+        return FileDisk::open(path, access).map_err(|e| Error::io(format!("open {name}"), e));
+    }
+    let mut session = ctx.session_with(Settings {
+        devices: Some(vec![name.to_owned()]),
+        devices_file: Some(String::new()),
+        ..ctx.settings().clone()
+    })?;
     let key = session
         .name_device(name)
-        .map_err(|e| Error::not_found(format!("Cannot access {name}.")).with_source(e))?;
+        .map_err(|e| absent().with_source(e))?;
     let device = session.device(key);
     let disk =
         FileDisk::open(&device.path, access).map_err(|e| Error::io(format!("open {name}"), e))?;
-    disk.part(device.start, device.size)
-        .ok_or_else(|| Error::not_found(format!("{name} lies beyond the end of its device.")))
+    disk.part(device.start, device.size).ok_or_else(absent)
 }
 
 /// Writes a file that holds metadata: readable by its owner only.
@@ -190,6 +200,12 @@ impl<'a> Dumper<'a> {
         }
     }
 
+    fn say_if_no_mda(&self) {
+        if self.headers.mdas.is_empty() {
+            self.ctx.terminal().line("zero metadata copies");
+        }
+    }
+
     /// A device without metadata areas is not called bad, nor is an unfinished commit.
     fn verdict(&self) -> Result<()> {
         let bad = self
@@ -234,6 +250,7 @@ impl<'a> Dumper<'a> {
         match what {
             Dump::Headers => {
                 self.show(|_| true);
+                self.say_if_no_mda();
                 self.verdict()
             }
             Dump::Metadata => self.dump_current(),
@@ -261,6 +278,7 @@ impl<'a> Dumper<'a> {
     fn dump_current(&self) -> Result<()> {
         if self.headers.mdas.is_empty() {
             self.show(|k| k != LineKind::Field);
+            self.say_if_no_mda();
             return Ok(());
         }
         let mda = self.mda()?;
@@ -332,6 +350,7 @@ impl<'a> Dumper<'a> {
     fn dump_all(&self, what: Dump) -> Result<()> {
         if what == Dump::All && self.headers.mdas.is_empty() {
             self.show(|k| k != LineKind::Field);
+            self.say_if_no_mda();
             return Ok(());
         }
         let area = self.search_area(what)?;

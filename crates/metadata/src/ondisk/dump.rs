@@ -298,8 +298,12 @@ fn dump_text(
     let fits = area.end().is_some_and(|end| end <= disk.size());
     let spans = Ring::new(area.size.0).spans(locn).filter(|_| fits);
     let (Some(spans), true) = (spans, locn.size <= TEXT_SEARCH_LIMIT) else {
+        // The length that is left of the area, in the 32 bits LVM2 counts it in.
+        let left = area.size.0.wrapping_sub(locn.offset) & u64::from(u32::MAX);
+        let at = area.start.0.wrapping_add(locn.offset);
         out.check(format!(
-            "{name}.raw_locn[0] is outside of the metadata area"
+            "failed to read metadata text at {name}.raw_locn[0].offset {} size {} part_a {at} {left}",
+            locn.offset, locn.size
         ));
         return Ok(None);
     };

@@ -13,7 +13,7 @@ use crate::context::{Context, wrong_syntax};
 /// Renames a logical volume.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let (vg, old, new) = names(ctx, args)?;
-    check_new(&old, &new)?;
+    check_new(&vg, &old, &new)?;
     let mut session = ctx.session()?;
     let read = session.vg_for_write(&vg, Allow::default())?;
     let key = read.vg.find_lv(&old).ok_or_else(|| {
@@ -68,7 +68,15 @@ fn names(ctx: &Context, args: &Args) -> Result<(String, String, String)> {
     Ok((vg, old, new))
 }
 
-fn check_new(old: &str, new: &str) -> Result<()> {
+/// Room that LVM2 sees for a VG name, an LV name and what joins them.
+const PATH_MAX: usize = 128;
+
+fn check_new(vg: &str, old: &str, new: &str) -> Result<()> {
+    let most = PATH_MAX.saturating_sub(vg.len() + 3);
+    if new.len() > most {
+        let text = format!("New logical volume path exceeds maximum length of {most}!");
+        return Err(usage("lvrename", text));
+    }
     if check_name(new).is_err() {
         let text = format!("New logical volume name \"{new}\" is invalid");
         return Err(usage("lvrename", text));

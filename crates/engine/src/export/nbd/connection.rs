@@ -25,17 +25,29 @@ use crate::queue::{Cx, Event, Interest, Task, WatchKey};
 /// of 32, in one call.
 pub(super) const INPUT: usize = 160 << 10;
 /// Receive calls for one readiness, so that other connections have their turn.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 /// A payload's rest is received into its place if it is at least this long.
 const DIRECT: usize = 8 << 10;
+/// After a payload with a rest of this length the next receive takes little more than a header, so
+/// that a run of large writes is not copied.
+const LARGE: usize = 64 << 10;
+/// What it takes then.
+const LITTLE: usize = 4 << 10;
 /// Bytes of answers in the handshake that may wait to be sent before the next option is looked at.
 const MAX_ANSWERS: usize = 64 << 10;
+/// Bytes of reads that are begun before their replies have their turn: what comes from the page
+/// cache is sent while it is in the processor's caches, and the client works meanwhile.
+const BURST: u64 = 64 << 10;
+/// Bytes of replies that are sent without waiting for the end of the run of events.
+const EARLY: usize = 32 << 10;
 /// How long the replies to what was under way may take once the engine is to end.
 const LAST_REPLIES: Duration = Duration::from_secs(5);
 
 const TIMER_HANDSHAKE: u64 = 0;
 const TIMER_STALLED: u64 = 1;
 const TIMER_LAST: u64 = 2;
+/// Comes after the answers that are there already.
+const TIMER_GO_ON: u64 = 3;
 
 /// What all connections of a server share.
 #[derive(Debug)]
@@ -87,10 +99,17 @@ pub(super) struct Connection {
     place: Place,
     phase: Phase,
     input: Input,
+    /// The most that one receive puts into the input: little after large payloads, and more again
+    /// with every receive that this cut short.
+    reach: usize,
     out: Outgoing,
     course: Course,
     /// The input at hand waits for something under way.
     blocked: bool,
+    /// The input at hand waits for its next turn; a timer brings it.
+    paused: bool,
+    /// The socket took less than there was.
+    full: bool,
     watch: Option<(WatchKey, Interest)>,
     /// When bytes last moved.
     moved: Instant,
@@ -107,9 +126,12 @@ impl Connection {
             phase: Phase::Handshake(handshake),
             place,
             input: Input::new(MAX_OPTION + OPTION_LEN),
+            reach: INPUT,
             out: Outgoing::default(),
             course: Course::Open,
             blocked: false,
+            paused: false,
+            full: false,
             watch: None,
             moved: Instant::now(),
             stall_timer: false,
@@ -120,7 +142,7 @@ impl Connection {
     fn receive(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..ROUNDS {
             self.advance(cx);
-            if self.blocked || self.course != Course::Open {
+            if self.blocked || self.paused || self.course != Course::Open {
                 return;
             }
             let direct = match &mut self.phase {
@@ -131,8 +153,17 @@ impl Connection {
             };
             let into_payload = direct.is_some();
             let room = match direct {
-                Some(room) => room,
-                None => self.input.room(),
+                Some(room) => {
+                    if room.len() >= LARGE {
+                        self.reach = LITTLE;
+                    }
+                    room
+                }
+                None => {
+                    let room = self.input.room();
+                    let reach = self.reach.min(room.len());
+                    &mut room[..reach]
+                }
             };
             let wanted = room.len();
             if wanted == 0 {
@@ -150,6 +181,9 @@ impl Connection {
                 self.payload_received(cx, n);
             } else {
                 self.input.received(n);
+                if n == wanted {
+                    self.reach = (self.reach * 4).min(INPUT);
+                }
             }
             if n < wanted {
                 return self.advance(cx);
@@ -169,14 +203,20 @@ impl Connection {
     /// Works through the input at hand.
     fn advance(&mut self, cx: &mut Cx<'_>) {
         self.blocked = false;
-        while self.course == Course::Open && !self.blocked {
+        let mut burst = BURST;
+        while self.course == Course::Open && !self.blocked && !self.paused {
             let used = match &mut self.phase {
                 Phase::Handshake(_) => self.negotiate(),
                 Phase::Serving(session) => {
                     let (used, taken, submit) = session.take(self.input.unread(), &mut self.out);
                     let going_on = used > 0 || submit.is_some();
                     if let Some(submit) = submit {
+                        burst = burst.saturating_sub(submit.read_bytes());
                         submit_to(cx, session, submit);
+                    }
+                    if burst == 0 {
+                        self.paused = true;
+                        cx.timer(Duration::ZERO, TIMER_GO_ON);
                     }
                     match taken {
                         Taken::All => {}
@@ -234,6 +274,7 @@ impl Connection {
             Ok(_) => self.moved = cx.now(),
             Err(_) => self.course = Course::Over,
         }
+        self.full = !self.out.is_empty();
     }
 
     /// Sends, takes in what had to wait, and watches for what is wanted next.
@@ -253,7 +294,7 @@ impl Connection {
             return;
         }
         let wanted = Interest {
-            read: self.course == Course::Open && !self.blocked,
+            read: self.course == Course::Open && !self.blocked && !self.paused,
             write: !self.out.is_empty(),
         };
         self.watch_for(cx, wanted);
@@ -283,7 +324,8 @@ impl Connection {
     fn stuck(&self) -> bool {
         let partial = match &self.phase {
             Phase::Serving(session) => {
-                !self.blocked && (session.partial() || !self.input.unread().is_empty())
+                let waits = self.blocked || self.paused;
+                !waits && (session.partial() || !self.input.unread().is_empty())
             }
             // The handshake has a limit of its own.
             Phase::Handshake(_) => false,
@@ -295,6 +337,10 @@ impl Connection {
         match number {
             TIMER_HANDSHAKE if matches!(self.phase, Phase::Handshake(_)) => cx.exit(),
             TIMER_LAST => cx.exit(),
+            TIMER_GO_ON => {
+                self.paused = false;
+                self.receive(cx);
+            }
             TIMER_STALLED => {
                 self.stall_timer = false;
                 let limit = self.place.0.limits.stalled;
@@ -330,10 +376,14 @@ impl Task for Connection {
                 {
                     submit_to(cx, session, submit);
                 }
+                if !self.full && self.out.waiting() >= EARLY {
+                    self.send(cx);
+                }
             }
             Event::Ready(_, ready) => {
                 self.watch = None;
-                if ready.read && self.course == Course::Open && !self.blocked {
+                let takes = !self.blocked && !self.paused;
+                if ready.read && self.course == Course::Open && takes {
                     self.receive(cx);
                 }
             }

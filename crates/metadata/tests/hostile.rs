@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use ulvm_metadata::commit::{MdaTarget, Wanted, plan_commit, plan_create};
 use ulvm_metadata::convert::{ImportError, import};
 use ulvm_metadata::disk::MemDisk;
+use ulvm_metadata::model::check::check;
 use ulvm_metadata::ondisk::layout::{LayoutRequest, layout};
 use ulvm_metadata::ondisk::{MdaState, find_label, read_mda};
 use ulvm_metadata::units::Bytes;
@@ -113,6 +114,18 @@ fn the_text_with_all_fields_is_one() {
         Ok(_) => bodies::text(TEXT.as_bytes()),
         Err(e @ (ImportError::Text(_) | ImportError::Content { .. })) => panic!("{e}"),
     }
+}
+
+#[test]
+fn an_lv_that_is_made_of_itself_is_refused() {
+    let vg = import(TEXT.as_bytes()).unwrap().vg;
+    check(&vg).unwrap();
+    let looped = TEXT.replace("\"pv0\", 32", "\"mir\", 0");
+    assert_ne!(looped, TEXT);
+    let vg = import(looped.as_bytes()).unwrap().vg;
+    let broken = check(&vg).unwrap_err();
+    assert_eq!(broken.to_string(), "LV vg/mir is made of itself");
+    bodies::text(looped.as_bytes());
 }
 
 /// Edits of a text: cut out, doubled, replaced by a word that means something.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::arena::LvKey;
+use super::arena::{Key, LvKey};
 use super::segment::{Area, SegmentKind};
 use super::usage::Usage;
 use super::vg::Vg;
@@ -25,7 +25,8 @@ impl std::error::Error for Broken {}
 ///
 /// 1. Names are well-formed and unique, identifiers unique.
 /// 2. The extent size is not 0; each LV's segments are consecutive from 0 and not empty.
-/// 3. Every area lies inside its PV or sub-LV, references lead to live entries.
+/// 3. Every area lies inside its PV or sub-LV, references lead to live entries, and no LV is made of
+///    itself.
 /// 4. No physical extent is used twice.
 /// 5. A striped segment's length is a multiple of its stripes; several stripes have a stripe size
 ///    that is not larger than an extent.
@@ -62,6 +63,7 @@ pub fn check(vg: &Vg) -> Result<(), Broken> {
             vg.name, vg.max_pv
         )));
     }
+    check_cycles(vg)?;
     check_overlap(vg)
 }
 
@@ -144,6 +146,64 @@ fn check_area(vg: &Vg, owner: LvKey, area: Area, len: u32) -> Result<(), String>
             "extents {extent}+{len} are beyond the {limit} of {name}"
         )),
     }
+}
+
+/// No LV is made of itself through others. Without recursion, since a hostile text nests as deep as
+/// it likes.
+fn check_cycles(vg: &Vg) -> Result<(), Broken> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let below = |key: LvKey| -> Vec<LvKey> {
+        let mut out = Vec::new();
+        for segment in vg.lvs.get(key).iter().flat_map(|lv| &lv.segments) {
+            // Names in a segment that is only kept may mean anything.
+            if !matches!(segment.kind, SegmentKind::Foreign(_)) {
+                out.extend(references(&segment.kind));
+                out.extend(segment.areas().iter().filter_map(|(area, _)| match area {
+                    Area::Lv { lv, .. } => Some(*lv),
+                    Area::Pv { .. } => None,
+                }));
+            }
+        }
+        out
+    };
+    let mut marks = vec![Mark::New; vg.lvs.slot_count()];
+    for start in vg.lvs.keys() {
+        let mut path = vec![(start, None::<Vec<LvKey>>)];
+        while let Some((key, rest)) = path.last_mut() {
+            let mark = &mut marks[key.slot() as usize];
+            let rest = match rest {
+                Some(rest) => rest,
+                None => {
+                    match mark {
+                        Mark::Done => {
+                            path.pop();
+                            continue;
+                        }
+                        Mark::Open => {
+                            let name = &vg.lvs[*key].name;
+                            let what = format!("LV {}/{name} is made of itself", vg.name);
+                            return Err(Broken(what));
+                        }
+                        Mark::New => *mark = Mark::Open,
+                    }
+                    rest.insert(below(*key))
+                }
+            };
+            match rest.pop() {
+                Some(next) => path.push((next, None)),
+                None => {
+                    *mark = Mark::Done;
+                    path.pop();
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_overlap(vg: &Vg) -> Result<(), Broken> {

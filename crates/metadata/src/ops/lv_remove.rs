@@ -34,6 +34,10 @@ pub fn lv_remove(old: &Vg, lv: LvKey) -> Result<Done<Vec<String>>, OpError> {
 }
 
 fn remove_one(vg: &mut Vg, lv: LvKey, names: &mut Vec<String>) -> Result<(), OpError> {
+    if vg.lvs.get(lv).is_none() {
+        // Malformed metadata may tie one COW LV to an origin twice.
+        return Ok(());
+    }
     check_editable(vg, lv, "remove")?;
     let ties: Vec<LvKey> = snapshots(vg)
         .iter()

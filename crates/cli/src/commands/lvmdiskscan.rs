@@ -25,12 +25,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let inventory = session.inventory();
     let only_pvs = args.has(Opt::LvmPartition);
     let mut counts = Counts::default();
+    // What a filter rejects is no device as far as LVM2 is concerned.
+    let usable = |name: &str| !inventory.excluded.iter().any(|(other, _)| other == name);
     let width = inventory
         .devices()
+        .filter(|(_, d)| usable(&d.name))
         .map(|(_, d)| d.name.len())
         .max()
         .unwrap_or(0);
-    for (key, device) in inventory.devices() {
+    for (key, device) in inventory.devices().filter(|(_, d)| usable(&d.name)) {
         let labelled = inventory.pv_on(key).is_some()
             || inventory.orphan_on(key).is_some()
             || inventory.hidden.iter().any(|h| h.device == key)

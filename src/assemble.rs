@@ -86,6 +86,9 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
     let vgs = &mut a.out.inventory.vgs;
     vgs.sort_by(|a, b| (&a.vg.name, a.vg.id).cmp(&(&b.vg.name, b.vg.id)));
     a.same_names();
+    // LVM2 goes through VGs in this order, the one found last first; reports sort by themselves.
+    let vgs = &mut a.out.inventory.vgs;
+    vgs.sort_by_key(|read| std::cmp::Reverse(read.found().map(|pv| pv.device).min()));
     a.out
 }
 

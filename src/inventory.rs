@@ -239,7 +239,7 @@ pub struct Unfinished {
 pub struct Inventory {
     /// Devices looked at, in the order they were found; indexed by [`DevKey`].
     pub devices: Vec<Device>,
-    /// VGs in name order; without those hidden from this command (foreign, lock types).
+    /// VGs in LVM2's order, the one whose first device comes last first; without those hidden from this command (foreign, lock types).
     pub vgs: Vec<VgRead>,
     /// Labelled devices in no VG. With [`PvLabel::used`] set they belong to a VG whose metadata
     /// cannot be read (shown as VG `[unknown]`).

@@ -20,7 +20,7 @@ use case::{Action, Case};
 use run::Mode;
 
 /// Fewer sequences than this means that some were lost.
-const SEQUENCES: usize = 150;
+const SEQUENCES: usize = 350;
 /// Most of a command's time is waiting for the kernel, so more cases than processors run at once.
 const THREADS: usize = 6;
 

@@ -675,6 +675,7 @@ pub const VGCHANGE: &[Opt] = &[
     Opt::Partial,
     Opt::PhysicalExtentSize,
     Opt::Poll,
+    Opt::Metadatacopies,
     Opt::PvMetadataCopies,
     Opt::ReadOnly,
     Opt::Refresh,

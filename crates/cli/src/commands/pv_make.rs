@@ -27,15 +27,16 @@ pub struct Making {
 }
 
 impl Making {
-    /// From the options that pvcreate, vgcreate and vgextend share.
-    pub fn from_args(args: &Args) -> Result<Self> {
+    /// From the options that pvcreate, vgcreate and vgextend share; `copies` are those that give
+    /// the number of metadata areas (--metadatacopies of vgcreate means those of the VG).
+    pub fn from_args(args: &Args, copies: &[Opt]) -> Result<Self> {
         let label_sector = args.number(Opt::LabelSector).unwrap_or(1);
         if !(0..4).contains(&label_sector) {
             return Err(Error::usage("labelsector must be less than 4."));
         }
-        let copies = [Opt::PvMetadataCopies, Opt::Metadatacopies]
-            .into_iter()
-            .find_map(|o| args.text(o))
+        let copies = copies
+            .iter()
+            .find_map(|o| args.text(*o))
             .map_or(Ok(1), str::parse::<u32>)
             .ok()
             .filter(|copies| *copies <= MOST_MDAS)

@@ -19,7 +19,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if args.operands().is_empty() {
         return Err(wrong_syntax("pvcreate"));
     }
-    let mut making = Making::from_args(args)?;
+    let mut making = Making::from_args(args, &[Opt::PvMetadataCopies, Opt::Metadatacopies])?;
     if let Some((id, layout)) = identity(args)? {
         making = making.restore(id, layout);
     }

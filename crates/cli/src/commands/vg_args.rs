@@ -80,8 +80,8 @@ pub fn limit(args: &Args, opt: Opt) -> Result<Option<u32>> {
 pub fn metadata_copies(args: &Args) -> Result<Option<(u32, bool)>> {
     let Some((opt, text)) = [
         Opt::VgMetadataCopies,
-        Opt::PvMetadataCopies,
         Opt::Metadatacopies,
+        Opt::PvMetadataCopies,
     ]
     .into_iter()
     .find_map(|o| args.text(o).map(|t| (o, t))) else {

@@ -30,7 +30,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     }
     let name = vg_args::vg_name(name);
     let mut request = request(ctx, args, name)?;
-    let making = Making::from_args(args)?;
+    let making = Making::from_args(args, &[Opt::PvMetadataCopies])?;
     let mut session = ctx.session()?;
     session.lock_global(LockMode::Exclusive)?;
     session.lock_vg(name, LockMode::Exclusive)?;
@@ -90,9 +90,9 @@ fn request(ctx: &Context, args: &Args, name: &str) -> Result<VgCreate> {
     check_policy(alloc).map_err(|e| Error::usage(e.message))?;
     let max_lv = vg_args::limit(args, Opt::MaxLogicalVolumes)?.unwrap_or(0);
     let max_pv = vg_args::limit(args, Opt::MaxPhysicalVolumes)?.unwrap_or(0);
-    let copies = match args.text(Opt::VgMetadataCopies) {
-        Some(_) => metadata_copies(args)?.map_or(0, |(n, _)| n),
-        None => 0,
+    let copies = match args.has(Opt::VgMetadataCopies) || args.has(Opt::Metadatacopies) {
+        true => metadata_copies(args)?.map_or(0, |(n, _)| n),
+        false => 0,
     };
     Ok(VgCreate {
         name: name.to_owned(),

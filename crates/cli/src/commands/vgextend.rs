@@ -21,7 +21,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if args.has(Opt::RestoreMissing) {
         return restore(ctx, name, devices);
     }
-    let making = Making::from_args(args)?;
+    let making = Making::from_args(args, &[Opt::PvMetadataCopies])?;
     let mut session = ctx.session()?;
     session.lock_global(LockMode::Exclusive)?;
     let pvs = make_all(&mut session, &making, devices, Existing::Take)?;

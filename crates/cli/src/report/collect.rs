@@ -345,11 +345,19 @@ fn push_pv<'a>(
         });
         return;
     };
+    let before = out.len();
     for (start, len, used) in view.runs(key) {
         out.push(Row {
             run: Some((start, len)),
             lv: used.map(|u| u.lv),
             segment: used.map(|u| u.segment as usize),
+            ..row
+        });
+    }
+    // A PV too small for one extent is shown all the same.
+    if out.len() == before {
+        out.push(Row {
+            run: Some((Extents::ZERO, Extents::ZERO)),
             ..row
         });
     }

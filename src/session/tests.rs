@@ -860,3 +860,28 @@ fn an_interrupted_merge_is_read_as_done() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(sizes(&inventory), [("vg", 3, false)]);
 }
+
+#[test]
+fn a_vg_with_a_missing_pv_is_changed_twice() {
+    let place = Place::new();
+    let names = place.images(3);
+    place.make_vg(&names, MIB - 4096);
+    let there = [names[0].clone(), names[2].clone()];
+    let (mut session, _) = place.session(&there, "a=1");
+    let allow = Allow {
+        missing: true,
+        ..Allow::default()
+    };
+    let old = session.vg_for_write("vg", allow).unwrap();
+    let now = session.commit(&old, tagged(&old, "one")).unwrap();
+    let lost = now.missing();
+    assert!(now.vg.pvs[lost[0]].missing);
+    let mut without = Vg::clone(&now.vg);
+    without.pvs.remove(lost[0]).unwrap();
+    let now = session.commit(&now, without).unwrap();
+    assert_eq!((now.vg.seqno, now.partial()), (3, false));
+    drop(session);
+    let (inventory, warnings) = place.look(&there);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_same(&inventory.vgs[0], &now);
+}

@@ -17,6 +17,8 @@ pub struct Case {
     pub config: Vec<String>,
     /// What to do, in order.
     pub steps: Vec<Step>,
+    /// An open defect: why the case is known to fail.
+    pub open: Option<String>,
 }
 
 /// One line of a case.
@@ -113,6 +115,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 sector: 512,
                 config: Vec::new(),
                 steps: Vec::new(),
+                open: None,
             });
             continue;
         }
@@ -122,6 +125,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
         let action = match head {
             "devices" => {
                 devices(case, rest).map_err(wrong)?;
+                continue;
+            }
+            "open" if !rest.is_empty() => {
+                case.open = Some(rest.into());
                 continue;
             }
             "config" if case.steps.is_empty() => {

@@ -96,11 +96,14 @@ fn main() -> ExitCode {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        suite.case(
-            format!("differential::{file}::{}", case.name),
-            &[Need::Loop, Need::Lvm2],
-            move || run::run(&case, Path::new(env!("CARGO_BIN_EXE_ulvm")), mode),
-        );
+        let name = format!("differential::{file}::{}", case.name);
+        let needs = [Need::Loop, Need::Lvm2];
+        let open = case.open.clone();
+        let body = move || run::run(&case, Path::new(env!("CARGO_BIN_EXE_ulvm")), mode);
+        match open {
+            Some(why) => suite.open_case(name, &needs, &why, body),
+            None => suite.case(name, &needs, body),
+        };
     }
     let all = Arc::clone(&cases);
     suite.case("differential::coverage::commands", &[], move || {

@@ -17,6 +17,7 @@ pub struct Suite {
     at_least: usize,
     threads: Option<usize>,
     not_run: Arc<Mutex<BTreeMap<String, usize>>>,
+    open: Arc<Mutex<BTreeMap<String, usize>>>,
     require_all: bool,
 }
 
@@ -29,6 +30,7 @@ impl Suite {
             at_least,
             threads: None,
             not_run: Arc::default(),
+            open: Arc::default(),
             require_all: std::env::var("ULVM_REQUIRE_ALL").is_ok_and(|v| v == "1"),
         }
     }
@@ -46,8 +48,31 @@ impl Suite {
         needs: &[Need],
         body: impl FnOnce() -> Outcome + Send + 'static,
     ) -> &mut Suite {
+        self.add(name.into(), needs, None, body)
+    }
+
+    /// Adds a case that is known to fail: an open defect, with what is known of it. It is run all
+    /// the same; a failure is reported as ignored, `open: WHY`, never as passed.
+    pub fn open_case(
+        &mut self,
+        name: impl Into<String>,
+        needs: &[Need],
+        why: &str,
+        body: impl FnOnce() -> Outcome + Send + 'static,
+    ) -> &mut Suite {
+        self.add(name.into(), needs, Some(why.to_owned()), body)
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        needs: &[Need],
+        open: Option<String>,
+        body: impl FnOnce() -> Outcome + Send + 'static,
+    ) -> &mut Suite {
         let needs = needs.to_vec();
         let not_run = Arc::clone(&self.not_run);
+        let open_cases = Arc::clone(&self.open);
         let require_all = self.require_all;
         self.trials.push(Trial::ignorable_test(name, move || {
             if let Some(why) = needs.iter().find_map(|need| need.missing()) {
@@ -60,7 +85,16 @@ impl Suite {
                 }
                 return Ok(Completion::ignored_with(reason));
             }
-            body().map(|()| Completion::Completed).map_err(Failed::from)
+            match (body(), open) {
+                (Ok(()), _) => Ok(Completion::Completed),
+                (Err(_), Some(why)) => {
+                    if let Ok(mut counts) = open_cases.lock() {
+                        *counts.entry(why.clone()).or_default() += 1;
+                    }
+                    Ok(Completion::ignored_with(format!("open: {why}")))
+                }
+                (Err(error), None) => Err(Failed::from(error)),
+            }
         }));
         self
     }
@@ -76,6 +110,11 @@ impl Suite {
         if let Ok(counts) = self.not_run.lock() {
             for (why, count) in counts.iter() {
                 println!("not run: {count} case(s): {why}");
+            }
+        }
+        if let Ok(counts) = self.open.lock() {
+            for (why, count) in counts.iter() {
+                println!("open: {count} case(s) fail: {why}");
             }
         }
         if found < self.at_least {

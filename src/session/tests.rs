@@ -335,11 +335,12 @@ fn pvs_join_leave_and_move_between_vgs() {
     drop(session);
     let (inventory, warnings) = place.look(&names);
     assert!(warnings.is_empty(), "{warnings:?}");
-    let sizes: Vec<_> = inventory
+    let mut sizes: Vec<_> = inventory
         .vgs
         .iter()
         .map(|v| (v.vg.name.as_str(), v.vg.pvs.len()))
         .collect();
+    sizes.sort_unstable();
     assert_eq!(sizes, [("split", 1), ("vg", 2)]);
     // vgmerge
     let (mut session, _) = place.session(&names, "a=1");

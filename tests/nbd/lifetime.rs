@@ -59,18 +59,25 @@ fn locks() -> Outcome {
     ensure!(refused.err().contains("lock"), "{}", refused.err());
     served.end()?;
     client("qemu-io", &write)?;
-    let mut holder = command("qemu-io", &["-f", "raw", "-c", "sleep 20000", &image])
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    // It says nothing when it has begun, so this is tried until then.
+    let hold = || {
+        command("qemu-io", &["-f", "raw", "-c", "sleep 20000", &image])
+            .spawn()
+            .map_err(|error| error.to_string())
+    };
+    let mut holder = hold()?;
+    // It says nothing when it has begun, so this is tried until then. An attempt that comes first
+    // shuts QEMU out, which then has to begin again.
     let began = Instant::now();
     let refused = loop {
         let attempt = Served::start(&images, &["vg/linear"]);
-        if attempt.is_err() || began.elapsed() > Duration::from_secs(10) {
+        if attempt.is_err() || began.elapsed() > Duration::from_secs(30) {
             break attempt.map(drop);
         }
         drop(attempt);
-        std::thread::sleep(Duration::from_millis(50));
+        if matches!(holder.try_wait(), Ok(Some(_))) {
+            holder = hold()?;
+        }
+        std::thread::sleep(Duration::from_millis(500));
     };
     drop(holder.kill());
     drop(holder.wait());

@@ -95,9 +95,6 @@ pub fn dump_headers(disk: &dyn Disk, label_sector: u64) -> io::Result<HeaderDump
     disk.read_at(Bytes(base), &mut s)?;
     dump_label(&mut out, &s, base, label_sector);
     let areas = dump_pv_header(&mut out, &s, base);
-    if areas.is_empty() {
-        out.field("zero metadata copies".to_owned());
-    }
     for (n, area) in areas.into_iter().take(MOST_MDAS).enumerate() {
         dump_mda(&mut out, disk, area, n + 1)?;
     }

@@ -79,7 +79,25 @@ pub(super) struct Opened {
     pub logical: u32,
 }
 
+/// A file or device that is held, but not used yet: for handing it to another process, which
+/// makes a [`super::Backing`] of the descriptor ([`super::Backing::adopt`]).
+#[derive(Debug)]
+pub struct Held {
+    /// Open as asked for; of a block device, it is also the exclusive claim.
+    pub fd: OwnedFd,
+    /// Keeps others from an image.
+    pub lock: Option<Arc<ImageLock>>,
+    /// Passes the page cache by?
+    pub direct: bool,
+}
+
 pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
+    let held = hold(path, how)?;
+    examine(held, how)
+}
+
+/// Opens and locks.
+pub(super) fn hold(path: &Path, how: &OpenHow) -> io::Result<Held> {
     let is_block = std::fs::metadata(path)?.file_type().is_block_device();
     let lock = match how.lock && !is_block {
         true => Some(ImageLock::take(path, !how.read_only)?),
@@ -104,6 +122,12 @@ pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
     }
     let fd = rustix::fs::open(path, flags, rustix::fs::Mode::empty())?;
     rustix::fs::fcntl_setfl(&fd, flags & !OFlags::NONBLOCK)?;
+    Ok(Held { fd, lock, direct })
+}
+
+/// Finds out what must be known of an open file to use it.
+pub(super) fn examine(held: Held, how: &OpenHow) -> io::Result<Opened> {
+    let Held { fd, lock, direct } = held;
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
     let regular = kind == rustix::fs::FileType::RegularFile;
     if !regular && kind != rustix::fs::FileType::BlockDevice {

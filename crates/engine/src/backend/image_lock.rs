@@ -71,6 +71,11 @@ impl ImageLock {
         Ok(lock)
     }
 
+    /// The descriptor that the lock belongs to: whoever has a copy of it has the lock too.
+    pub fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     fn become_writer(&self) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if !*writer {

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use file::{Direct, FileStore, OpenHow};
+pub use file::{Direct, FileStore, Held, OpenHow};
 pub use image_lock::ImageLock;
 pub use mem::MemStore;
 
@@ -51,18 +51,40 @@ impl Backing {
             path: path.to_owned(),
             source,
         })?;
+        Ok(Self::of(opened, path, how))
+    }
+
+    /// Opens and locks a file or device without using it.
+    pub fn hold(path: &Path, how: &OpenHow) -> Result<Held, Error> {
+        file::hold(path, how).map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Of a file or device that another process holds; `path` is for messages. Whatever was
+    /// written to it before counts as not flushed.
+    pub fn adopt(held: Held, path: &Path, how: &OpenHow) -> Result<Self, Error> {
+        let opened = file::examine(held, how).map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self::of(opened, path, how))
+    }
+
+    fn of(opened: file::Opened, path: &Path, how: &OpenHow) -> Self {
         let name = match &how.name {
             Some(name) => name.as_str().into(),
             None => path.to_string_lossy().into(),
         };
-        Ok(Self {
+        Self {
             name,
             size: opened.size,
             logical: opened.logical,
             read_only: how.read_only,
             flush: FlushState::unknown(),
             store: Store::File(opened.store),
-        })
+        }
     }
 
     /// Zeroed memory of `size` bytes (rounded down to sectors), told to have blocks of `logical`.

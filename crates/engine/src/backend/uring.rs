@@ -1,7 +1,7 @@
 //! The driver on io_uring: one ring per queue.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +20,14 @@ pub(crate) struct Uring {
 }
 
 impl Uring {
-    /// To be made on the queue's thread.
-    pub(crate) fn new(depth: u32, inbox: Arc<Inbox>) -> io::Result<Self> {
+    /// To be made on the queue's thread. The kernel lets go of `fence` when all I/O has ended.
+    pub(crate) fn new(
+        depth: u32,
+        inbox: Arc<Inbox>,
+        fence: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Self> {
         Ok(Self {
-            ring: Ring::new(depth)?,
+            ring: Ring::new(depth, fence)?,
             inbox,
             armed: false,
         })
@@ -31,7 +35,7 @@ impl Uring {
 
     /// Does the kernel let this process use io_uring?
     pub(crate) fn available() -> io::Result<()> {
-        Ring::new(4).map(drop)
+        Ring::new(4, None).map(drop)
     }
 }
 

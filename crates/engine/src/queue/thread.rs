@@ -1,6 +1,7 @@
 //! The queue threads.
 
 use std::any::Any;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -46,6 +47,13 @@ pub struct Engine {
 impl Engine {
     /// Starts the queue threads.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
+        Self::start_fenced(settings, None)
+    }
+
+    /// Starts the queue threads. The kernel holds on to `fence` until all I/O of the engine has
+    /// ended, even if the process is killed first: of a pipe's write end, the hang-up at the other
+    /// end is the proof. Nothing else of the process may hold it longer than that.
+    pub fn start_fenced(settings: &Settings, fence: Option<Arc<OwnedFd>>) -> Result<Self, Error> {
         let settings = settings.clone().clamped();
         let mut engine = Self {
             queues: Vec::new(),
@@ -63,7 +71,7 @@ impl Engine {
             "io_uring"
         };
         for number in 0..settings.queues {
-            let queue = start_queue(number, &settings, threads.clone())?;
+            let queue = start_queue(number, &settings, threads.clone(), fence.clone())?;
             engine.queues.push(queue);
         }
         Ok(engine)
@@ -127,6 +135,7 @@ fn start_queue(
     number: usize,
     settings: &Settings,
     threads: Option<Arc<Threads>>,
+    fence: Option<Arc<OwnedFd>>,
 ) -> Result<Queue, Error> {
     let inbox = Inbox::new()?;
     let (told, tell) = std::sync::mpsc::channel();
@@ -137,7 +146,8 @@ fn start_queue(
             if settings.pin {
                 pin(number);
             }
-            let driver = make_driver(&settings, threads, &for_thread);
+            let fd = fence.as_deref().map(AsFd::as_fd);
+            let driver = make_driver(&settings, threads, &for_thread, fd);
             match driver {
                 Err(e) => drop(told.send(Err(e))),
                 Ok(driver) => {
@@ -182,13 +192,15 @@ fn make_driver(
     settings: &Settings,
     threads: Option<Arc<Threads>>,
     inbox: &Arc<Inbox>,
+    fence: Option<BorrowedFd<'_>>,
 ) -> Result<Box<dyn Driver>, Error> {
     if let Some(threads) = threads {
         return Ok(Box::new(Pool::new(threads, Arc::clone(inbox))?));
     }
-    let ring = Uring::new(settings.depth, Arc::clone(inbox)).map_err(|source| Error::Os {
-        what: "io_uring",
-        source,
-    })?;
+    let ring =
+        Uring::new(settings.depth, Arc::clone(inbox), fence).map_err(|source| Error::Os {
+            what: "io_uring",
+            source,
+        })?;
     Ok(Box::new(ring))
 }

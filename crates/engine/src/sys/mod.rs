@@ -5,4 +5,5 @@
 pub(crate) mod fuse;
 pub(crate) mod mem;
 pub(crate) mod ofd;
+pub(crate) mod pin;
 pub(crate) mod ring;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,8 +49,14 @@ pub(crate) struct Ring {
 
 impl Ring {
     /// With room for `depth` file operations at a time. To be made on the thread that uses it.
-    pub(crate) fn new(depth: u32) -> io::Result<Self> {
+    ///
+    /// The kernel holds on to `fence` until the last operation of the ring has ended, also when
+    /// the process is gone before that.
+    pub(crate) fn new(depth: u32, fence: Option<BorrowedFd<'_>>) -> io::Result<Self> {
         let ring = build(depth)?;
+        if let Some(fence) = fence {
+            ring.submitter().register_files(&[fence.as_raw_fd()])?;
+        }
         let mut probe = io_uring::register::Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         let needed = [

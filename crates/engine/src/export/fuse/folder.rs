@@ -1,8 +1,10 @@
-//! The folder that FUSE shows: two levels, fixed when it is made. Pure: a request comes in, and
-//! either the bytes of a reply or an I/O for a device comes out.
+//! The folder that FUSE shows, of two levels. Pure: a request comes in, and either the bytes of a
+//! reply or an I/O for a device comes out.
 //!
 //! Node numbers and file handles are fixed numbers (a file's handle is its node number), so that a
 //! process that takes over a mounted folder needs nothing but the same list of files.
+
+use std::collections::BTreeMap;
 
 use super::wire::{
     Attr, FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES, Fields, InHeader, Reply, init, op,
@@ -21,6 +23,11 @@ const O_ACCMODE: u32 = 3;
 const PROTOCOL_MINOR: u32 = 39;
 /// Most requests that the kernel keeps going at a time.
 const MAX_BACKGROUND: u16 = 256;
+
+/// Seconds that a name leads to the same node in a folder that does not change.
+const NAME_SECONDS: u64 = 3600;
+/// Most bytes of one listing: it is sent out of a small buffer.
+const MAX_LISTING: u32 = 32 << 10;
 
 /// Most bytes of one READ or WRITE.
 pub const MAX_IO: u32 = 1 << 20;
@@ -91,68 +98,113 @@ enum Node {
         name: String,
         parent: u64,
         index: usize,
+        size: u64,
+        read_only: bool,
     },
 }
 
 /// The folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
-    files: Vec<File>,
-    /// By node number less 2.
-    nodes: Vec<Node>,
+    nodes: BTreeMap<u64, Node>,
     uid: u32,
     gid: u32,
+    name_seconds: u64,
+}
+
+/// A file as a request sees it.
+#[derive(Clone, Copy)]
+struct Seen {
+    index: usize,
+    size: u64,
+    read_only: bool,
 }
 
 impl Folder {
-    /// A folder of these files, owned by that user. `None` if two have one path, or a path is not
-    /// one or two plain names.
-    pub fn new(files: Vec<File>, uid: u32, gid: u32) -> Option<Self> {
-        let mut nodes: Vec<Node> = Vec::new();
-        for (index, file) in files.iter().enumerate() {
-            let (dir, name) = match file.path.split_once('/') {
-                Some((dir, name)) => (Some(dir), name),
-                None => (None, file.path.as_str()),
-            };
-            let plain =
-                |n: &str| !n.is_empty() && n != "." && n != ".." && !n.contains(['/', '\0']);
-            if !plain(name) || dir.is_some_and(|d| !plain(d)) {
-                return None;
-            }
-            let parent = match dir {
-                None => ROOT,
-                Some(dir) => match find(&nodes, ROOT, dir.as_bytes()) {
-                    Some(n) if matches!(nodes[slot(n)?], Node::Dir { .. }) => n,
-                    Some(_) => return None,
-                    None => {
-                        nodes.push(Node::Dir {
-                            name: dir.to_owned(),
-                            parent: ROOT,
-                        });
-                        nodes.len() as u64 + 1
-                    }
-                },
-            };
-            if find(&nodes, parent, name.as_bytes()).is_some() {
-                return None;
-            }
-            nodes.push(Node::File {
-                name: name.to_owned(),
-                parent,
-                index,
-            });
-        }
-        Some(Self {
-            files,
-            nodes,
+    /// Without files, owned by that user; files come and go.
+    pub fn empty(uid: u32, gid: u32) -> Self {
+        Self {
+            nodes: BTreeMap::new(),
             uid,
             gid,
-        })
+            name_seconds: 0,
+        }
     }
 
-    /// The files, in the order given.
-    pub fn files(&self) -> &[File] {
-        &self.files
+    /// A folder of these files that does not change. `None` if two have one path, or a path is
+    /// not one or two plain names.
+    pub fn new(files: Vec<File>, uid: u32, gid: u32) -> Option<Self> {
+        let mut folder = Self {
+            name_seconds: NAME_SECONDS,
+            ..Self::empty(uid, gid)
+        };
+        for (index, file) in files.into_iter().enumerate() {
+            let (parent, name) = match file.path.split_once('/') {
+                Some((dir, name)) => (folder.dir(dir)?, name.to_owned()),
+                None => (ROOT, file.path.clone()),
+            };
+            let node = folder.nodes.len() as u64 + 2;
+            folder.insert(node, parent, &name, index, &file)?;
+        }
+        Some(folder)
+    }
+
+    /// Puts a file into an [`empty`](Self::empty) folder, under a number that decides its node: a
+    /// file that has the number already is replaced. False if its path is not one plain name, or
+    /// another file has it.
+    pub fn put(&mut self, index: usize, file: &File) -> bool {
+        let node = index as u64 + 2;
+        let before = self.nodes.remove(&node);
+        let done = self.insert(node, ROOT, &file.path, index, file).is_some();
+        if let (false, Some(before)) = (done, before) {
+            self.nodes.insert(node, before);
+        }
+        done
+    }
+
+    /// Takes the file with that number out.
+    pub fn take(&mut self, index: usize) {
+        self.nodes.remove(&(index as u64 + 2));
+    }
+
+    fn insert(
+        &mut self,
+        node: u64,
+        parent: u64,
+        name: &str,
+        index: usize,
+        file: &File,
+    ) -> Option<()> {
+        if !plain(name) || find(&self.nodes, parent, name.as_bytes()).is_some() {
+            return None;
+        }
+        let entry = Node::File {
+            name: name.to_owned(),
+            parent,
+            index,
+            size: file.size,
+            read_only: file.read_only,
+        };
+        self.nodes.insert(node, entry);
+        Some(())
+    }
+
+    /// The node of a folder in the folder, made if it is not there. `None` if that is no plain name
+    /// or a file's.
+    fn dir(&mut self, name: &str) -> Option<u64> {
+        match find(&self.nodes, ROOT, name.as_bytes()) {
+            Some(node) => matches!(self.nodes.get(&node)?, Node::Dir { .. }).then_some(node),
+            None if plain(name) => {
+                let node = self.nodes.len() as u64 + 2;
+                let dir = Node::Dir {
+                    name: name.to_owned(),
+                    parent: ROOT,
+                };
+                self.nodes.insert(node, dir);
+                Some(node)
+            }
+            None => None,
+        }
     }
 
     /// Decides what a request wants. `body` is what stands behind the header.
@@ -185,7 +237,7 @@ impl Folder {
             op::READ => self.read(header, body),
             op::WRITE => self.write(header, body),
             op::FSYNC => Ok(Action::Flush {
-                file: self.file(header.node)?,
+                file: self.file(header.node)?.index,
             }),
             op::FALLOCATE => self.fallocate(header, body),
             op::LSEEK => self.lseek(header, body),
@@ -195,9 +247,18 @@ impl Folder {
         }
     }
 
-    fn file(&self, node: u64) -> Result<usize, i32> {
-        match slot(node).and_then(|s| self.nodes.get(s)) {
-            Some(Node::File { index, .. }) => Ok(*index),
+    fn file(&self, node: u64) -> Result<Seen, i32> {
+        match self.nodes.get(&node) {
+            Some(Node::File {
+                index,
+                size,
+                read_only,
+                ..
+            }) => Ok(Seen {
+                index: *index,
+                size: *size,
+                read_only: *read_only,
+            }),
             Some(Node::Dir { .. }) => Err(libc::EISDIR),
             None if node == ROOT => Err(libc::EISDIR),
             None => Err(libc::ENOENT),
@@ -205,20 +266,13 @@ impl Folder {
     }
 
     fn attr(&self, node: u64) -> Result<Attr, i32> {
-        let (size, mode, nlink, blksize) = if node == ROOT {
-            (0, S_IFDIR | 0o500, 2, 4096)
-        } else {
-            match slot(node)
-                .and_then(|s| self.nodes.get(s))
-                .ok_or(libc::ENOENT)?
-            {
-                Node::Dir { .. } => (0, S_IFDIR | 0o500, 2, 4096),
-                Node::File { index, .. } => {
-                    let file = &self.files[*index];
-                    let mode = if file.read_only { 0o400 } else { 0o600 };
-                    (file.size, S_IFREG | mode, 1, MAX_IO)
-                }
+        let (size, mode, nlink, blksize) = match self.file(node) {
+            Ok(file) => {
+                let mode = if file.read_only { 0o400 } else { 0o600 };
+                (file.size, S_IFREG | mode, 1, MAX_IO)
             }
+            Err(libc::EISDIR) => (0, S_IFDIR | 0o500, 2, 4096),
+            Err(errno) => return Err(errno),
         };
         Ok(Attr {
             ino: node,
@@ -234,7 +288,9 @@ impl Folder {
     fn lookup(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
         let name = body.split(|b| *b == 0).next().unwrap_or_default();
         let node = find(&self.nodes, header.node, name).ok_or(libc::ENOENT)?;
-        Ok(Action::Reply(self.attr(node)?.entry(header.unique, 3600)))
+        Ok(Action::Reply(
+            self.attr(node)?.entry(header.unique, self.name_seconds),
+        ))
     }
 
     /// Sizes are the devices' own: a truncation to anything else is refused; times and modes are
@@ -252,7 +308,7 @@ impl Folder {
     }
 
     fn open(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
-        let file = &self.files[self.file(header.node)?];
+        let file = self.file(header.node)?;
         let flags = Fields(body).u32().ok_or(libc::EINVAL)?;
         if file.read_only && flags & O_ACCMODE != 0 {
             return Err(libc::EROFS);
@@ -270,10 +326,10 @@ impl Folder {
     fn readdir(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
         let mut f = Fields(body);
         let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
-        let room = f.u32().ok_or(libc::EINVAL)?.min(MAX_IO) as usize;
+        let room = f.u32().ok_or(libc::EINVAL)?.min(MAX_LISTING) as usize;
         let parent = match header.node {
             ROOT => ROOT,
-            node => match slot(node).and_then(|s| self.nodes.get(s)) {
+            node => match self.nodes.get(&node) {
                 Some(Node::Dir { parent, .. }) => *parent,
                 Some(Node::File { .. }) => return Err(libc::ENOTDIR),
                 None => return Err(libc::ENOENT),
@@ -281,17 +337,14 @@ impl Folder {
         };
         // Offsets: 1 and 2 for the dots, then a node's own number + 1.
         let dots = [(1, header.node, ".", S_IFDIR), (2, parent, "..", S_IFDIR)];
-        let nodes = self.nodes.iter().enumerate().filter_map(|(i, n)| {
-            let ino = i as u64 + 2;
-            match n {
-                Node::Dir { name, parent } if *parent == header.node => {
-                    Some((ino + 1, ino, name.as_str(), S_IFDIR))
-                }
-                Node::File { name, parent, .. } if *parent == header.node => {
-                    Some((ino + 1, ino, name.as_str(), S_IFREG))
-                }
-                _ => None,
+        let nodes = self.nodes.iter().filter_map(|(&ino, n)| match n {
+            Node::Dir { name, parent } if *parent == header.node => {
+                Some((ino + 1, ino, name.as_str(), S_IFDIR))
             }
+            Node::File { name, parent, .. } if *parent == header.node => {
+                Some((ino + 1, ino, name.as_str(), S_IFREG))
+            }
+            _ => None,
         });
         let mut out = Vec::new();
         for (next, ino, name, kind) in dots.into_iter().chain(nodes) {
@@ -319,12 +372,16 @@ impl Folder {
         let mut f = Fields(body);
         let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
         let len = f.u32().ok_or(libc::EINVAL)?.min(MAX_IO);
-        let left = self.files[file].size.saturating_sub(offset);
+        let left = file.size.saturating_sub(offset);
         let len = u32::try_from(left.min(u64::from(len))).unwrap_or(MAX_IO);
         if len == 0 {
             return Ok(Action::Reply(Reply::ok(header.unique).finish(0)));
         }
-        Ok(Action::Read { file, offset, len })
+        Ok(Action::Read {
+            file: file.index,
+            offset,
+            len,
+        })
     }
 
     fn write(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
@@ -335,15 +392,19 @@ impl Folder {
         if body.len().saturating_sub(40) < len as usize || len > MAX_IO {
             return Err(libc::EINVAL);
         }
-        if self.files[file].read_only {
+        if file.read_only {
             return Err(libc::EROFS);
         }
         // A device does not grow: a write beyond its end is cut, one that starts there fails.
-        let left = self.files[file].size.saturating_sub(offset);
+        let left = file.size.saturating_sub(offset);
         match u32::try_from(left.min(u64::from(len))).unwrap_or(len) {
             0 if len > 0 => Err(libc::ENOSPC),
             0 => Ok(Action::Reply(written(header.unique, 0))),
-            len => Ok(Action::Write { file, offset, len }),
+            len => Ok(Action::Write {
+                file: file.index,
+                offset,
+                len,
+            }),
         }
     }
 
@@ -354,22 +415,22 @@ impl Folder {
         let offset = f.u64().ok_or(libc::EINVAL)?;
         let len = f.u64().ok_or(libc::EINVAL)?;
         let mode = f.u32().ok_or(libc::EINVAL)?;
-        if self.files[file].read_only {
+        if file.read_only {
             return Err(libc::EROFS);
         }
-        let left = self.files[file].size.saturating_sub(offset);
+        let left = file.size.saturating_sub(offset);
         match mode & !FALLOC_KEEP_SIZE {
             FALLOC_PUNCH_HOLE | FALLOC_ZERO_RANGE if left == 0 || len == 0 => {
                 Ok(Action::Reply(Reply::ok(header.unique).finish(0)))
             }
             FALLOC_PUNCH_HOLE => Ok(Action::Zero {
-                file,
+                file: file.index,
                 offset,
                 len: len.min(left),
                 unmap: true,
             }),
             FALLOC_ZERO_RANGE => Ok(Action::Zero {
-                file,
+                file: file.index,
                 offset,
                 len: len.min(left),
                 unmap: false,
@@ -382,7 +443,7 @@ impl Folder {
 
     /// Every byte counts as data; the end is the only hole.
     fn lseek(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
-        let size = self.files[self.file(header.node)?].size;
+        let size = self.file(header.node)?.size;
         let mut f = Fields(body);
         let _fh = f.u64();
         let offset = f.u64().ok_or(libc::EINVAL)?;
@@ -404,21 +465,43 @@ pub fn written(unique: u64, len: u32) -> Vec<u8> {
     Reply::ok(unique).u32(len).u32(0).finish(0)
 }
 
-fn slot(node: u64) -> Option<usize> {
-    usize::try_from(node.checked_sub(2)?).ok()
+fn plain(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0'])
 }
 
-fn find(nodes: &[Node], parent: u64, name: &[u8]) -> Option<u64> {
-    let at = nodes.iter().position(|n| match n {
+fn find(nodes: &BTreeMap<u64, Node>, parent: u64, name: &[u8]) -> Option<u64> {
+    let mut nodes = nodes.iter();
+    let found = nodes.find(|(_, n)| match n {
         Node::Dir { name: n, parent: p }
         | Node::File {
             name: n, parent: p, ..
         } => *p == parent && n.as_bytes() == name,
-    })?;
-    Some(at as u64 + 2)
+    });
+    found.map(|(node, _)| *node)
+}
+
+/// What was agreed on with the kernel for the life of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Negotiated {
+    /// Minor version of the protocol.
+    pub minor: u32,
+    /// Flags that both sides know ([`init`]).
+    pub flags: u64,
+}
+
+impl Negotiated {
+    /// The kernel can be asked to send unanswered requests again.
+    pub fn resends(&self) -> bool {
+        self.flags & init::HAS_RESEND != 0
+    }
 }
 
 fn init_reply(unique: u64, body: &[u8]) -> Result<Action, i32> {
+    negotiate(unique, body).map(|(_, reply)| Action::Reply(reply))
+}
+
+/// Answers INIT: what is agreed on, and the bytes of the reply.
+pub fn negotiate(unique: u64, body: &[u8]) -> Result<(Negotiated, Vec<u8>), i32> {
     let mut f = Fields(body);
     let major = f.u32().ok_or(libc::EINVAL)?;
     let minor = f.u32().ok_or(libc::EINVAL)?;
@@ -444,9 +527,10 @@ fn init_reply(unique: u64, body: &[u8]) -> Result<Action, i32> {
         | init::HAS_RESEND;
     let flags = offered & wanted;
     let max_pages = (MAX_IO / 4096) as u16;
+    let minor = minor.min(PROTOCOL_MINOR);
     let reply = Reply::ok(unique)
         .u32(7)
-        .u32(minor.min(PROTOCOL_MINOR))
+        .u32(minor)
         .u32(readahead.min(MAX_IO))
         .u32(flags as u32)
         .bytes(&MAX_BACKGROUND.to_ne_bytes())
@@ -457,7 +541,7 @@ fn init_reply(unique: u64, body: &[u8]) -> Result<Action, i32> {
         .bytes(&[0; 2]) // map alignment
         .u32((flags >> 32) as u32)
         .bytes(&[0; 28]); // stacking depth, time-out, unused
-    Ok(Action::Reply(reply.finish(0)))
+    Ok((Negotiated { minor, flags }, reply.finish(0)))
 }
 
 fn statfs(unique: u64) -> Vec<u8> {
@@ -642,6 +726,25 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(errno(&ask(op::INIT, 0, &[7 | 22 << 32])), libc::EPROTO);
+    }
+
+    #[test]
+    fn files_come_and_go_under_their_numbers() {
+        let file = |path: &str, size| File {
+            path: path.into(),
+            size,
+            read_only: false,
+        };
+        let mut folder = Folder::empty(0, 0);
+        assert!(folder.put(4, &file("a", 512)) && folder.put(0, &file("b", 512)));
+        assert!(!folder.put(1, &file("a", 512)), "the name is taken");
+        assert!(!folder.put(1, &file("x/y", 512)));
+        assert!(folder.put(4, &file("a", 1024)), "a new size");
+        assert_eq!(find(&folder.nodes, ROOT, b"a"), Some(6));
+        assert_eq!(folder.file(6).map(|f| (f.index, f.size)), Ok((4, 1024)));
+        folder.take(4);
+        assert!(folder.file(6).is_err_and(|e| e == libc::ENOENT));
+        assert_eq!(find(&folder.nodes, ROOT, b"b"), Some(2));
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use std::fs::OpenOptions;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use super::folder::Negotiated;
 use crate::error::Error;
 
 /// A mounted folder. Unmounted when dropped; files still open are cut off then.
@@ -53,7 +57,7 @@ impl Mounted {
 
     /// A further descriptor of the same connection, so that several queues can serve it without
     /// sharing a queue of requests under way.
-    pub(super) fn clone_fd(&self) -> Result<OwnedFd, Error> {
+    pub fn clone_fd(&self) -> Result<OwnedFd, Error> {
         let failed = |source| Error::Open {
             path: "/dev/fuse".into(),
             source,
@@ -62,6 +66,35 @@ impl Mounted {
         crate::sys::fuse::clone_connection(&fresh, &self.fd).map_err(|e| failed(e.into()))?;
         rustix::io::ioctl_fionbio(&fresh, true).map_err(|e| failed(e.into()))?;
         Ok(fresh)
+    }
+
+    /// The connection's first descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Was it mounted by `fusermount3`?
+    pub fn by_helper(&self) -> bool {
+        self.by_helper
+    }
+
+    /// Of a folder that is mounted, and whose first descriptor another process had.
+    pub fn taken_over(dir: PathBuf, fd: OwnedFd, by_helper: bool) -> Self {
+        Self {
+            dir,
+            fd,
+            by_helper,
+            mounted: true,
+        }
+    }
+
+    /// Answers the kernel's first request, so that the connection can be served by processes that
+    /// come and go. To be called before anybody serves it.
+    pub fn handshake(&self, patience: Duration) -> Result<Negotiated, Error> {
+        handshake(&self.fd, patience).map_err(|source| Error::Open {
+            path: self.dir.clone(),
+            source,
+        })
     }
 
     /// Unmounts. Unless `lazy`, it fails while files are open.
@@ -96,6 +129,57 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         // What cannot be unmounted is cut off all the same when the last descriptor closes.
         let _ = self.unmount(true);
+    }
+}
+
+/// Asks the kernel to send every request again that was read by somebody and not answered. Only
+/// for kernels that know this ([`Negotiated::resends`]), and only when all I/O of whoever read
+/// them has ended.
+pub fn resend(fd: BorrowedFd<'_>) -> Result<(), Error> {
+    let done = rustix::io::retry_on_intr(|| {
+        rustix::io::write(fd, &super::wire::Reply::notify_resend().finish(0))
+    });
+    done.map(drop).map_err(|e| Error::Os {
+        what: "the kernel does not send requests again",
+        source: e.into(),
+    })
+}
+
+fn handshake(fd: &OwnedFd, patience: Duration) -> io::Result<Negotiated> {
+    use super::wire::{Reply, op, split};
+    let mut request = vec![0; 1 << 17];
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let wait = rustix::time::Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(fd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, Some(&wait)))?;
+        let len = match rustix::io::read(fd, &mut request) {
+            Ok(len) => len,
+            Err(Errno::AGAIN | Errno::INTR) if !left.is_zero() => continue,
+            Err(Errno::AGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(e) => return Err(e.into()),
+        };
+        let Some((header, body)) = split(&request[..len]) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let agreed = match header.opcode {
+            op::INIT => super::folder::negotiate(header.unique, body),
+            _ => Err(libc::EIO),
+        };
+        match agreed {
+            Ok((negotiated, reply)) => {
+                rustix::io::write(fd, &reply)?;
+                return Ok(negotiated);
+            }
+            Err(errno) => {
+                rustix::io::write(fd, &Reply::error(header.unique, errno).finish(0))?;
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+        }
     }
 }
 

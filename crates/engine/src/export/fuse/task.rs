@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::folder::{Action, Folder, MAX_IO, written};
-use super::wire::{IN_HEADER, InHeader, Reply, WRITE_HEADER, split};
-use crate::buf::{Buf, BufPool};
-use crate::device::Device;
+use super::Volumes;
+use super::folder::{Action, written};
+use super::memory::{Budget, Memory};
+use super::wire::{IN_HEADER, InHeader, RESENT, Reply, WRITE_HEADER, split};
+use crate::buf::Buf;
 use crate::io::{Completion, OpKind, Request};
 use crate::queue::{Cx, Event, Interest, Task};
 
-/// Bytes of buffers that one task holds at most.
-const MEMORY: usize = 48 << 20;
+/// Bytes of the longest reply without a file's data.
+const REPLY_MAX: usize = 64 << 10;
 /// A write of at most so many bytes is copied to a buffer of its size, so that the large one that
 /// the kernel filled can be used for the next request at once.
 const COPY_LIMIT: usize = 64 << 10;
@@ -24,14 +25,14 @@ const BURST: usize = 64;
 /// Serves a folder's requests that come through one descriptor.
 pub(super) struct Server {
     fd: Arc<OwnedFd>,
-    folder: Arc<Folder>,
-    /// One per file of the folder.
-    devices: Vec<Arc<Device>>,
+    volumes: Arc<Volumes>,
     /// The kernel puts a request's header and a write's fields here, its data into `large`:
     /// so a write's data are aligned and need no copy.
-    head: [u8; WRITE_HEADER],
+    head: Buf,
     large: Option<Buf>,
-    pool: BufPool,
+    /// Replies are sent from here.
+    out: Buf,
+    memory: Memory,
     /// A request that waits for memory. Nothing is read while there is one.
     stalled: Option<(InHeader, Action)>,
     in_flight: usize,
@@ -52,19 +53,26 @@ enum Taken {
 }
 
 impl Server {
-    pub(super) fn new(fd: OwnedFd, folder: Arc<Folder>, devices: Vec<Arc<Device>>) -> Self {
-        Self {
+    /// None if there is no memory even to begin with.
+    pub(super) fn new(fd: OwnedFd, volumes: Arc<Volumes>, budget: Budget) -> Option<Self> {
+        let mut memory = Memory::new(budget);
+        Some(Self {
             fd: Arc::new(fd),
-            folder,
-            devices,
-            head: [0; WRITE_HEADER],
-            large: None,
-            pool: BufPool::new(MEMORY),
+            volumes,
+            head: memory.take(WRITE_HEADER)?,
+            large: memory.take_large(),
+            out: memory.take(REPLY_MAX)?,
+            memory,
             stalled: None,
             in_flight: 0,
             watching: false,
             stopping: false,
-        }
+        })
+    }
+
+    /// Does the kernel keep the memory in place?
+    pub(super) fn pinned(&self) -> bool {
+        self.memory.pinned()
     }
 
     fn take_requests(&mut self, cx: &mut Cx<'_>) {
@@ -99,7 +107,7 @@ impl Server {
 
     fn take_one(&mut self, cx: &mut Cx<'_>) -> Taken {
         if self.large.is_none() {
-            self.large = self.pool.take(MAX_IO as usize);
+            self.large = self.memory.take_large();
         }
         let Some(large) = &mut self.large else {
             return Taken::Starved;
@@ -113,12 +121,12 @@ impl Server {
             Err(_) => return Taken::Over,
         };
         let decided = if len <= WRITE_HEADER {
-            split(&self.head[..len]).map(|(h, body)| (h, self.folder.handle(&h, body)))
+            split(&self.head[..len]).map(|(h, body)| (h, self.volumes.handle(&h, body)))
         } else {
             // The header never lies in the second part; the body may.
             let spill = len - WRITE_HEADER;
             split_both(&self.head, &large[..spill])
-                .map(|(h, body)| (h, self.folder.handle(&h, &body)))
+                .map(|(h, body)| (h, self.volumes.handle(&h, &body)))
         };
         match decided {
             Some((header, action)) => self.carry_out(cx, header, action),
@@ -129,6 +137,9 @@ impl Server {
     }
 
     fn carry_out(&mut self, cx: &mut Cx<'_>, header: InHeader, action: Action) {
+        if header.unique & RESENT != 0 {
+            self.volumes.count_resent();
+        }
         let request = match action {
             Action::Silent => return,
             Action::Gone => {
@@ -138,7 +149,7 @@ impl Server {
             }
             Action::Reply(bytes) => return self.send(&bytes, &[]),
             Action::Read { file, offset, len } => {
-                let Some(buf) = self.pool.take(len as usize) else {
+                let Some(buf) = self.memory.take(len as usize) else {
                     self.stalled = Some((header, action));
                     return;
                 };
@@ -159,8 +170,16 @@ impl Server {
                 unmap,
             } => (file, Request::write_zeroes(offset, len, unmap, false)),
         };
+        let (file, request) = request;
+        let Some(device) = self.volumes.device(file) else {
+            // Taken away since the request was looked at.
+            if let Some(buf) = request.into_buf() {
+                self.memory.give(buf);
+            }
+            return self.send(&Reply::error(header.unique, libc::ENODEV).finish(0), &[]);
+        };
         self.in_flight += 1;
-        cx.submit(&self.devices[request.0], request.1, header.unique);
+        cx.submit(&device, request, header.unique);
     }
 
     /// The data of the write that was just read, as a buffer of its own. `None` when there is no
@@ -171,7 +190,7 @@ impl Server {
             large.set_len(len);
             return Some(large);
         }
-        let mut buf = self.pool.take(len)?;
+        let mut buf = self.memory.take(len)?;
         buf.copy_from_slice(&self.large.as_ref()?[..len]);
         Some(buf)
     }
@@ -194,21 +213,25 @@ impl Server {
             errno => self.send(&Reply::error(unique, errno).finish(0), &[]),
         }
         if let Some(buf) = completion.buf {
-            self.pool.give(buf);
+            self.memory.give(buf);
         }
     }
 
     /// A reply is taken whole or not at all. ENOENT: its caller has given up. Other errors mean
     /// that the connection is over, which the next read says too.
-    fn send(&self, head: &[u8], data: &[u8]) {
-        let parts = [IoSlice::new(head), IoSlice::new(data)];
+    fn send(&mut self, head: &[u8], data: &[u8]) {
+        let Some(out) = self.out.get_mut(..head.len()) else {
+            return;
+        };
+        out.copy_from_slice(head);
+        let parts = [IoSlice::new(out), IoSlice::new(data)];
         let count = if data.is_empty() { 1 } else { 2 };
         let _ = rustix::io::retry_on_intr(|| rustix::io::writev(&*self.fd, &parts[..count]));
     }
 }
 
 /// Header and body of a request that lies in two parts.
-fn split_both(head: &[u8; WRITE_HEADER], rest: &[u8]) -> Option<(InHeader, Vec<u8>)> {
+fn split_both(head: &[u8], rest: &[u8]) -> Option<(InHeader, Vec<u8>)> {
     let mut fields = [0; IN_HEADER];
     fields.copy_from_slice(&head[..IN_HEADER]);
     fields[..4].copy_from_slice(&(IN_HEADER as u32).to_ne_bytes());

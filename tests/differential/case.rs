@@ -140,10 +140,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 stdin = format!("{stdin}{rest}\n");
                 continue;
             }
-            "$" | "!" | "=" => Action::Run(Run {
+            "$" | "!" | "=" | "!=" => Action::Run(Run {
                 words: words(rest).map_err(wrong)?,
-                succeeds: head != "!",
-                compare_output: head == "=",
+                succeeds: !head.starts_with('!'),
+                compare_output: head.ends_with('='),
                 stdin: std::mem::take(&mut stdin),
             }),
             "lvm2" => Action::Prepare(words(rest).map_err(wrong)?),

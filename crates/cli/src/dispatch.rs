@@ -151,8 +151,16 @@ fn named(own: &str, word: Option<&String>) -> std::result::Result<&'static Comma
         Some("--version" | "-V") => "version",
         Some(word) => word,
     };
-    find(word).ok_or_else(|| Failure::NoSuchCommand(format!("No such command.  Try '{own} help'.")))
+    find(word).ok_or_else(|| {
+        Failure::NoSuchCommand(match LVM2_ONLY.contains(&word) {
+            true => format!("{word} is not supported yet.  Try '{own} help'."),
+            false => format!("No such command.  Try '{own} help'."),
+        })
+    })
 }
+
+/// Commands of LVM2 that a user may look for, and that are not there yet.
+const LVM2_ONLY: &[&str] = &["lvconvert", "lvpoll", "pvmove", "vgimportdevices"];
 
 #[cfg(test)]
 mod tests {

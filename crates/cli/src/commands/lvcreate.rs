@@ -43,6 +43,7 @@ const OTHER_TYPES: &[(Opt, &str)] = &[
 
 /// Creates a logical volume.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
+    refuse_other_types(ctx, args)?;
     let (vg, name, pvs) = operands(ctx, args)?;
     let layout = layout(ctx, args)?;
     let Some(size) = size(args, COMMAND)? else {
@@ -151,27 +152,28 @@ fn operands<'a>(ctx: &Context, args: &'a Args) -> Result<(String, Option<String>
     Ok((vg, name, pvs))
 }
 
+/// Before anything else is looked at: those types take operands of their own.
+fn refuse_other_types(ctx: &Context, args: &Args) -> Result<()> {
+    let by_name = match args.text(Opt::Type) {
+        Some(word) if !SEGTYPES.contains(&word) => {
+            ctx.ui().warn(format!("Unrecognised segment type {word}"));
+            return Err(invalid(Opt::Type, word, None));
+        }
+        Some("linear" | "striped" | "error" | "zero") | None => None,
+        Some(other) => Some(other),
+    };
+    let by_option = || OTHER_TYPES.iter().find(|(o, _)| args.has(*o));
+    match by_name.or_else(|| by_option().map(|(_, word)| *word)) {
+        Some(word) => Err(Error::refused(format!(
+            "Creating logical volumes of type {word} is not supported yet."
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Type, stripes and stripe size.
 fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
-    let unsupported = |word: &str| {
-        Error::refused(format!(
-            "Creating logical volumes of type {word} is not supported yet."
-        ))
-    };
     let word = args.text(Opt::Type);
-    if let Some(word) = word
-        && !SEGTYPES.contains(&word)
-    {
-        ctx.ui().warn(format!("Unrecognised segment type {word}"));
-        return Err(invalid(Opt::Type, word, None));
-    }
-    match word {
-        Some("linear" | "striped" | "error" | "zero") | None => {}
-        Some(other) => return Err(unsupported(other)),
-    }
-    if let Some((_, word)) = OTHER_TYPES.iter().find(|(o, _)| args.has(*o)) {
-        return Err(unsupported(word));
-    }
     let refuse = |opt: Opt| {
         let value = args.text(opt).unwrap_or_default();
         Err(Error::usage(format!(

@@ -208,24 +208,15 @@ impl<'a> Dumper<'a> {
 
     /// A device without metadata areas is not called bad, nor is an unfinished commit.
     fn verdict(&self) -> Result<()> {
-        let bad = self
-            .headers
-            .lines
-            .iter()
-            .any(|l| l.kind == LineKind::Check && !l.text.ends_with("for precommit not empty"));
-        if bad && !self.headers.mdas.is_empty() {
+        if self.headers.is_damaged && !self.headers.mdas.is_empty() {
             return Err(bad_values());
         }
         Ok(())
     }
 
     fn check(&self) -> Result<()> {
-        let label_bad = self.headers.lines.iter().any(|l| {
-            l.kind == LineKind::Check
-                && (l.text.contains("label_header.") || l.text.contains("pv_header."))
-        });
-        if label_bad {
-            self.show(|k| k == LineKind::Check);
+        self.show(|k| k == LineKind::Check);
+        if !self.headers.is_label {
             return Err(Error::not_found(format!(
                 "Could not find LVM label on {}",
                 self.name
@@ -236,14 +227,16 @@ impl<'a> Dumper<'a> {
             "Found label on {}, sector {}, type=LVM2 001",
             self.name, self.label_sector
         ));
-        for mda in &self.headers.mdas {
+        for mda in self.headers.mdas.iter().filter(|m| m.has_magic) {
             out.line(&format!(
                 "Found text metadata area: offset={}, size={}",
                 mda.area.start, mda.area.size
             ));
         }
-        self.show(|k| k == LineKind::Check);
-        self.verdict()
+        match self.headers.is_damaged {
+            true => Err(bad_values()),
+            false => Ok(()),
+        }
     }
 
     fn dump(&self, what: Dump) -> Result<()> {

@@ -17,6 +17,8 @@ use crate::wire::{u32_at, u64_at};
 const SECTOR: usize = 512;
 /// Most bytes of one metadata area that are searched for texts.
 pub const TEXT_SEARCH_LIMIT: u64 = 256 << 20;
+/// Where the first metadata area of a PV begins, in bytes.
+const FIRST_MDA: u64 = 4096;
 /// Most entries shown of a list of areas.
 const MOST_ENTRIES: usize = 16;
 /// Most metadata areas shown.
@@ -55,6 +57,10 @@ pub struct HeaderDump {
     pub lines: Vec<DumpLine>,
     /// Metadata areas that the PV header names.
     pub mdas: Vec<DumpedMda>,
+    /// Does the sector say that it is a label of LVM2 (its id and its type are right)?
+    pub is_label: bool,
+    /// Is anything wrong that says more than that a commit was cut off?
+    pub is_damaged: bool,
 }
 
 /// A metadata area of a [`HeaderDump`].
@@ -62,6 +68,8 @@ pub struct HeaderDump {
 pub struct DumpedMda {
     /// As the PV header names it.
     pub area: Area,
+    /// Does it begin as a metadata area does?
+    pub has_magic: bool,
     /// Committed slot as stored.
     pub committed: RawLocn,
     /// Precommitted slot as stored.
@@ -79,6 +87,7 @@ impl HeaderDump {
         self.push(LineKind::Field, text);
     }
     fn check(&mut self, text: String) {
+        self.is_damaged = true;
         self.push(LineKind::Check, format!("CHECK: {text}"));
     }
     fn push(&mut self, kind: LineKind, text: String) {
@@ -95,8 +104,8 @@ pub fn dump_headers(disk: &dyn Disk, label_sector: u64) -> io::Result<HeaderDump
     disk.read_at(Bytes(base), &mut s)?;
     dump_label(&mut out, &s, base, label_sector);
     let areas = dump_pv_header(&mut out, &s, base);
-    for (n, area) in areas.into_iter().take(MOST_MDAS).enumerate() {
-        dump_mda(&mut out, disk, area, n + 1)?;
+    for area in areas.into_iter().take(MOST_MDAS) {
+        dump_mda(&mut out, disk, area)?;
     }
     Ok(out)
 }
@@ -122,6 +131,7 @@ fn dump_label(out: &mut HeaderDump, s: &[u8; SECTOR], base: u64, sector: u64) {
     out.field(format!("label_header.crc 0x{stored:x}"));
     out.field(format!("label_header.offset {}", u32_at(s, 20)));
     out.field(format!("label_header.type {}", printable(&s[24..32])));
+    out.is_label = &s[..8] == b"LABELONE" && &s[24..32] == b"LVM2 001";
     if &s[..8] != b"LABELONE" {
         out.check("label_header.id expected LABELONE".into());
     }
@@ -198,10 +208,15 @@ fn dump_pv_header(out: &mut HeaderDump, s: &[u8; SECTOR], base: u64) -> Vec<Area
     mdas
 }
 
-fn dump_mda(out: &mut HeaderDump, disk: &dyn Disk, area: Area, index: usize) -> io::Result<()> {
-    let name = format!("mda_header_{index}");
+fn dump_mda(out: &mut HeaderDump, disk: &dyn Disk, area: Area) -> io::Result<()> {
     let base = area.start.0;
+    // LVM2 numbers an area by its place, not by its rank.
+    let name = format!("mda_header_{}", if base == FIRST_MDA { 1 } else { 2 });
     let mut s = [0; SECTOR];
+    if disk.size().0.saturating_sub(base) < SECTOR as u64 {
+        out.check(format!("failed to read mda_header at {base}"));
+        return Ok(());
+    }
     disk.read_at(area.start, &mut s)?;
     out.field(format!("{name} at {base} # metadata area"));
     out.field(format!("{name}.checksum 0x{:x}", u32_at(&s, 0)));
@@ -221,19 +236,35 @@ fn dump_mda(out: &mut HeaderDump, disk: &dyn Disk, area: Area, index: usize) -> 
         out.check(format!("{name}.version expected 1"));
     }
     if u64_at(&s, 24) != base {
-        out.check(format!("{name}.start does not match pv_header.disk_locn"));
+        out.check(format!(
+            "{name}.start does not match pv_header.disk_locn.offset {base}"
+        ));
     }
     if u64_at(&s, 32) != area.size.0 {
-        out.check(format!("{name}.size does not match pv_header.disk_locn"));
+        let size = area.size;
+        out.check(format!(
+            "{name}.size does not match pv_header.disk_locn.size {}",
+            size.0
+        ));
     }
     let committed = dump_slot(out, &s, &name, area, 0, "commit");
     let precommitted = dump_slot(out, &s, &name, area, 1, "precommit");
-    if !precommitted.is_empty() {
-        out.check(format!("{name}.raw_locn[1] for precommit not empty"));
+    let mut readable = committed;
+    let most = area.size.0.saturating_sub(MDA_HEADER_SIZE);
+    if committed.size > most {
+        out.check(format!(
+            "{name}.raw_locn[0].size larger than metadata area size"
+        ));
+        readable.size = most;
     }
-    let text = dump_text(out, disk, &name, area, &committed)?;
+    if !precommitted.is_empty() {
+        let text = format!("CHECK: {name}.raw_locn[1] for precommit not empty");
+        out.push(LineKind::Check, text);
+    }
+    let text = dump_text(out, disk, &name, area, &readable)?;
     out.mdas.push(DumpedMda {
         area,
+        has_magic: &s[4..20] == MAGIC,
         committed,
         precommitted,
         text,
@@ -292,8 +323,12 @@ fn dump_text(
     if locn.is_empty() || locn.is_ignored() {
         return Ok(None);
     }
-    let fits = area.end().is_some_and(|end| end <= disk.size());
-    let spans = Ring::new(area.size.0).spans(locn).filter(|_| fits);
+    let fits = |offset: u64, len: u64| {
+        let end = area.start.0.checked_add(offset)?.checked_add(len)?;
+        (end <= disk.size().0).then_some(())
+    };
+    let spans = Ring::new(area.size.0).spans(locn);
+    let spans = spans.filter(|s| s.iter().all(|s| fits(s.offset, s.len).is_some()));
     let (Some(spans), true) = (spans, locn.size <= TEXT_SEARCH_LIMIT) else {
         // The length that is left of the area, in the 32 bits LVM2 counts it in.
         let left = area.size.0.wrapping_sub(locn.offset) & u64::from(u32::MAX);

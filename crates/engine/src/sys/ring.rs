@@ -19,6 +19,10 @@ use crate::backend::driver::{FileOp, FileOpKind, Happened, Interest, Readiness};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Most bytes that one operation is asked to move; the rest follows as after any short count.
 const MAX_LEN: usize = 1 << 30;
+/// So many new operations are handed to the kernel without waiting for the end of the queue's turn:
+/// the device works on them while the rest of the turn is done. A device that is given its whole
+/// queue at once ends it at once too, and idles while the next lot is made.
+const HAND_OVER: usize = 4;
 /// Completion of a cancellation: nobody waits for it.
 const IGNORED: u64 = u64::MAX;
 /// Completion of the watch on the queue's inbox.
@@ -121,6 +125,10 @@ impl Ring {
         let n = self.place(Flying::File { tag, op });
         if self.push(&entry.user_data(u64::from(n))).is_ok() {
             self.files += 1;
+            if self.ring.submission().len() >= HAND_OVER {
+                // What was not taken now is offered again with the next call.
+                let _ = self.ring.submit();
+            }
             return Ok(());
         }
         self.free.push(n);

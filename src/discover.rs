@@ -101,6 +101,7 @@ pub fn candidates(config: &Config, source: &Source) -> Result<Vec<Candidate>> {
         Source::All => Ok(Finder::new(config)?.all()),
         Source::File(file) => {
             let mut found = Finder::new(config)?.all();
+            found.retain(|c| !is_empty(&c.device.kind));
             for c in &mut found {
                 c.device.device_id = identify(&c.device);
             }
@@ -209,6 +210,17 @@ pub fn kernel_partitions(kind: &DeviceKind) -> bool {
         .any(|e| e.path().join("partition").exists())
 }
 
+/// Does the kernel say that a device has no sectors (a loop device without a file)?
+fn is_empty(kind: &DeviceKind) -> bool {
+    let size = sys_dir(kind).and_then(|dir| fs::read_to_string(dir.join("size")).ok());
+    size.is_some_and(|size| size.trim() == "0")
+}
+
+/// Why a device must not be used on its own: it is part of an array or a multipath device.
+pub(crate) fn component_of(kind: &DeviceKind) -> Option<String> {
+    sys_dir(kind).as_deref().and_then(stacked_on)
+}
+
 /// A device that is part of an array or a multipath device must not be used on its own.
 fn stacked_on(sys: &Path) -> Option<String> {
     let holders = fs::read_dir(sys.join("holders")).ok()?;
@@ -247,10 +259,8 @@ struct Finder {
     dirs: Vec<PathBuf>,
     filters: [Filter; 2],
     preferred: Vec<regex_lite::Regex>,
-    majors: Vec<u32>,
-    sysfs: bool,
+    majors: Majors,
     scan_lvs: bool,
-    components: bool,
 }
 
 impl Finder {
@@ -270,11 +280,8 @@ impl Finder {
                 .iter()
                 .filter_map(|p| regex_lite::Regex::new(p).ok())
                 .collect(),
-            majors: majors(known),
-            sysfs: config.bool("devices/sysfs_scan"),
+            majors: Majors::read(known),
             scan_lvs: config.bool("devices/scan_lvs"),
-            components: config.bool("devices/md_component_detection")
-                || config.bool("devices/multipath_component_detection"),
         })
     }
 
@@ -289,30 +296,23 @@ impl Finder {
             .collect()
     }
 
-    /// `None` = of no interest at all.
+    /// `None` = of no interest at all. Asks /sys only about what the filters let through, and only
+    /// where no open can tell: this runs for every device node there is.
     fn judge(&self, rdev: u64, mut names: Vec<String>) -> Option<Candidate> {
         let kind = block_kind(rdev);
-        if !self.majors.is_empty() && !self.majors.contains(&major(&kind)) {
+        if !self.majors.is_disk(major(&kind)) {
             return None;
         }
         names.sort_by_cached_key(|n| self.rank(n));
-        let sys = sys_dir(&kind)?;
-        if self.sysfs && !sys.exists() {
-            return None;
-        }
-        let size = fs::read_to_string(sys.join("size")).unwrap_or_default();
-        if size.trim() == "0" {
-            return None;
-        }
-        let mut excluded = self.internal(&sys);
+        let mut excluded = None;
         for filter in &self.filters {
             match filter.accept(names.iter().map(String::as_str)) {
                 Some(n) => names[..=n].rotate_right(1),
-                None => excluded = excluded.or(Some("device is rejected by filter config".into())),
+                None => excluded = Some("device is rejected by filter config".into()),
             }
         }
-        if self.components {
-            excluded = excluded.or_else(|| stacked_on(&sys));
+        if self.majors.is_mapper(major(&kind)) {
+            excluded = excluded.or_else(|| self.internal(&sys_dir(&kind)?));
         }
         let name = names.first()?.clone();
         Some(Candidate {
@@ -357,17 +357,47 @@ impl Finder {
     }
 }
 
-/// Major numbers of the kinds of disks known; none if /proc does not tell.
-fn majors(known: impl Fn(&str) -> bool) -> Vec<u32> {
-    let text = fs::read_to_string("/proc/devices").unwrap_or_default();
-    let block = text.split("Block devices:").nth(1).unwrap_or_default();
-    block
-        .lines()
-        .filter_map(|l| {
-            let (major, name) = l.trim().split_once(' ')?;
-            known(name.trim()).then_some(major.parse().ok()?)
-        })
-        .collect()
+/// Major numbers, as /proc/devices names them.
+struct Majors {
+    /// Of the kinds of disks known; none if /proc does not tell.
+    disks: Vec<u32>,
+    /// Of the kernel's device-mapper.
+    mapper: Option<u32>,
+}
+
+impl Majors {
+    fn read(known: impl Fn(&str) -> bool) -> Self {
+        let mut majors = Self {
+            disks: Vec::new(),
+            mapper: None,
+        };
+        let text = fs::read_to_string("/proc/devices").unwrap_or_default();
+        let block = text.split("Block devices:").nth(1).unwrap_or_default();
+        for line in block.lines() {
+            let Some((number, name)) = line.trim().split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse() else {
+                continue;
+            };
+            if known(name.trim()) {
+                majors.disks.push(number);
+            }
+            if name.trim() == "device-mapper" {
+                majors.mapper = Some(number);
+            }
+        }
+        majors
+    }
+
+    fn is_disk(&self, major: u32) -> bool {
+        self.disks.is_empty() || self.disks.contains(&major)
+    }
+
+    /// Without /proc every device may be one.
+    fn is_mapper(&self, major: u32) -> bool {
+        self.disks.is_empty() || self.mapper == Some(major)
+    }
 }
 
 /// Collects block devices and links to them by device number. Links to directories are not

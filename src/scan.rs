@@ -90,6 +90,8 @@ pub(crate) struct Rules {
     pub min_size: Bytes,
     /// Members of md arrays are not used.
     pub md_components: bool,
+    /// Nor is what the kernel says is part of an array or a multipath device.
+    pub components: bool,
 }
 
 /// All devices of a session. Only grows, so that [`DevKey`]s stay valid.
@@ -229,9 +231,17 @@ fn read_candidate(c: Candidate, rules: Rules, texts: &mut Texts) -> Vec<Entry> {
         return vec![entry(device, Found::Excluded(why))];
     }
     let mut disk = match FileDisk::open(&device.path, Access::Read) {
+        Ok(disk) if disk.size().0 == 0 && !named => return Vec::new(),
         Ok(disk) => disk,
+        Err(e) if is_absent(&e) && !named => return Vec::new(),
         Err(e) => return vec![entry(device, Found::Unreadable(e))],
     };
+    if rules.components
+        && !named
+        && let Some(why) = discover::component_of(&device.kind)
+    {
+        return vec![entry(device, Found::Excluded(why))];
+    }
     device.logical_block_size = disk.logical_block_size();
     if let Some(number) = device.partition {
         let found = match place_partition(&mut device, disk, number) {
@@ -259,6 +269,14 @@ fn read_candidate(c: Candidate, rules: Rules, texts: &mut Texts) -> Vec<Entry> {
     let mut out = vec![entry(device, whole)];
     out.extend(inside.into_iter().map(|(d, f)| entry(d, f)));
     out
+}
+
+/// A device node without a device, or a drive without a medium.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.raw_os_error(),
+        Some(libc::ENXIO | libc::ENODEV | libc::ENOMEDIUM)
+    )
 }
 
 /// The partitions inside an image or a device whose partitions the kernel does not show.

@@ -227,9 +227,11 @@ impl Session {
     fn rules(&self) -> Rules {
         let config = self.config();
         let kib = u64::try_from(config.int("devices/pv_min_size")).unwrap_or(0);
+        let md_components = config.bool("devices/md_component_detection");
         Rules {
             min_size: Bytes(kib.saturating_mul(1024)),
-            md_components: config.bool("devices/md_component_detection"),
+            md_components,
+            components: md_components || config.bool("devices/multipath_component_detection"),
         }
     }
 }

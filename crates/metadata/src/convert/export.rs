@@ -116,23 +116,25 @@ fn one_line(text: &str) -> String {
 }
 
 /// `pv0`, `pv1`, ... by position; the names the PVs had if segments that are only kept mention
-/// some of them.
+/// names of PVs. No PV takes a name that such a segment mentions and that meant nothing so far.
 fn pv_names(vg: &Vg) -> Vec<String> {
     let mut names = vec![String::new(); vg.pvs.slot_count()];
-    if !foreign_segments_name_pvs(vg) {
+    let mut taken = names_in_foreign_segments(vg);
+    if taken.is_empty() {
         for (n, key) in vg.pvs.keys().enumerate() {
             names[key.slot() as usize] = format!("pv{n}");
         }
         return names;
     }
-    let mut taken: HashSet<&str> = HashSet::new();
+    let mut own: HashSet<&str> = HashSet::new();
     let mut unnamed = Vec::new();
     for (key, pv) in vg.pvs.iter() {
         match &pv.text_key {
-            Some(name) if taken.insert(name) => names[key.slot() as usize] = name.clone(),
+            Some(name) if own.insert(name) => names[key.slot() as usize] = name.clone(),
             _ => unnamed.push(key),
         }
     }
+    taken.extend(own);
     let mut n = 0;
     for key in unnamed {
         while taken.contains(format!("pv{n}").as_str()) {
@@ -144,25 +146,40 @@ fn pv_names(vg: &Vg) -> Vec<String> {
     names
 }
 
-fn foreign_segments_name_pvs(vg: &Vg) -> bool {
-    fn mentions(section: &Section, keys: &HashSet<&str>) -> bool {
-        section.items.iter().any(|item| match &item.node {
-            Node::Section(s) => mentions(s, keys),
-            Node::Value(Value::Str(s)) => keys.contains(s.as_str()),
-            Node::Value(Value::Array(elements)) => elements
-                .iter()
-                .any(|e| matches!(e, Value::Str(s) if keys.contains(s.as_str()))),
-            Node::Value(_) => false,
-        })
+/// Strings in segments that are only kept which name a PV, or would if one came to be called so.
+fn names_in_foreign_segments(vg: &Vg) -> HashSet<&str> {
+    fn collect<'v>(section: &'v Section, keys: &HashSet<&str>, out: &mut HashSet<&'v str>) {
+        let is_name = |s: &str| {
+            let number = s.strip_prefix("pv");
+            keys.contains(s) || number.is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        for item in &section.items {
+            let values = match &item.node {
+                Node::Section(s) => {
+                    collect(s, keys, out);
+                    continue;
+                }
+                Node::Value(Value::Array(elements)) => elements.as_slice(),
+                Node::Value(one) => std::slice::from_ref(one),
+            };
+            out.extend(values.iter().filter_map(|v| match v {
+                Value::Str(s) if is_name(s) => Some(s.as_str()),
+                _ => None,
+            }));
+        }
     }
     let keys: HashSet<&str> = vg
         .pvs
         .values()
         .filter_map(|pv| pv.text_key.as_deref())
         .collect();
-    vg.lvs.values().flat_map(|lv| &lv.segments).any(
-        |segment| matches!(&segment.kind, SegmentKind::Foreign(f) if mentions(&f.fields, &keys)),
-    )
+    let mut out = HashSet::new();
+    for segment in vg.lvs.values().flat_map(|lv| &lv.segments) {
+        if let SegmentKind::Foreign(f) = &segment.kind {
+            collect(&f.fields, &keys, &mut out);
+        }
+    }
+    out
 }
 
 /// Words of a `status` or `flags` array that are set, those ulvm does not know behind them.

@@ -4,6 +4,7 @@
 //! The newest readable text of a VG (by identity, then seqno) rules. Of several devices with one PV
 //! identity one is used. What is set aside is kept in the [`Inventory`] with the reason.
 
+mod identity;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -74,6 +75,7 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
         out: Assembled::default(),
         by_pv: HashMap::new(),
         claimed: HashSet::new(),
+        pending: identity::Pending::of(scan),
     };
     a.out.inventory.devices = scan.entries.iter().map(|e| e.device.clone()).collect();
     a.look_at_devices();
@@ -83,6 +85,7 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
         a.vg(*id, group);
     }
     a.orphans(&groups);
+    a.report_leftovers();
     let vgs = &mut a.out.inventory.vgs;
     vgs.sort_by(|a, b| (&a.vg.name, a.vg.id).cmp(&(&b.vg.name, b.vg.id)));
     a.same_names();
@@ -98,6 +101,7 @@ struct Assembler<'a> {
     out: Assembled,
     by_pv: HashMap<LvmUuid, Vec<DevKey>>,
     claimed: HashSet<DevKey>,
+    pending: identity::Pending,
 }
 
 impl<'a> Assembler<'a> {
@@ -129,7 +133,7 @@ impl<'a> Assembler<'a> {
                     self.out.inventory.excluded.push(reason);
                 }
                 Found::Pv(pv) => {
-                    let id = pv.label.header.id;
+                    let id = self.pending.pv_id(pv.label.header.id);
                     self.by_pv.entry(id).or_default().push(DevKey(n));
                     self.look_at_pv(name, pv);
                 }
@@ -214,7 +218,7 @@ impl<'a> Assembler<'a> {
                 continue;
             };
             for mda in &pv.mdas {
-                if let Content::Text(text) = mda.content
+                if let Some(text) = self.pending.text(mda)
                     && let Ok(summary) = &self.scan.texts.get(text).summary
                 {
                     let group = groups.entry(summary.id).or_default();
@@ -409,16 +413,22 @@ impl<'a> Assembler<'a> {
 
     fn found(&self, key: DevKey, newest: Option<&Newest>) -> Option<FoundPv> {
         let pv = self.scan.pv(key)?;
+        let mut label = label(&pv.label);
+        label.id = self.pending.pv_id(label.id);
         Some(FoundPv {
             device: key,
-            label: label(&pv.label),
+            label,
             mdas: pv.mdas.iter().map(|m| self.copy(m, newest)).collect(),
             raw: pv.label.clone(),
         })
     }
 
     fn copy(&self, mda: &ScannedMda, newest: Option<&Newest>) -> MdaCopy {
-        let state = match &mda.content {
+        let content = match self.pending.text(mda) {
+            Some(id) => &Content::Text(id),
+            None => &mda.content,
+        };
+        let state = match content {
             Content::Empty => MdaState::Empty,
             Content::Ignored => MdaState::Ignored,
             Content::BadHeader(fault) => MdaState::Bad(fault.to_string()),

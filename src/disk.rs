@@ -5,6 +5,9 @@
 //! to whole blocks in an aligned buffer, a partial block is read first. Image files go through
 //! the page cache, where every reader of the file (a loop device too) sees the same bytes.
 
+#[cfg(test)]
+pub(crate) mod tape;
+
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -40,6 +43,8 @@ pub struct FileDisk {
     size: u64,
     block: u32,
     head: Vec<u8>,
+    #[cfg(test)]
+    tape: Option<tape::Tape>,
 }
 
 impl FileDisk {
@@ -60,6 +65,10 @@ impl FileDisk {
             size,
             block: block.clamp(512, ALIGN as u32),
             head: Vec::new(),
+            #[cfg(test)]
+            tape: (access == Access::Write)
+                .then(|| tape::Tape::running(path))
+                .flatten(),
         })
     }
 
@@ -172,6 +181,8 @@ impl Disk for FileDisk {
     fn write_at(&mut self, offset: Bytes, data: &[u8]) -> io::Result<()> {
         let at = self.check(offset.0, data.len())?;
         self.head = Vec::new();
+        #[cfg(test)]
+        self.tape.iter().for_each(|tape| tape.write(at, data));
         if self.direct {
             self.write_direct(at, data)
         } else {
@@ -179,6 +190,8 @@ impl Disk for FileDisk {
         }
     }
     fn flush(&mut self) -> io::Result<()> {
+        #[cfg(test)]
+        self.tape.iter().for_each(tape::Tape::flush);
         // Direct writes may still stand in the device's own cache; fdatasync empties it.
         self.file.sync_data()
     }

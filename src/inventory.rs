@@ -234,6 +234,16 @@ pub struct Unfinished {
     pub source: Option<(LvmUuid, String)>,
 }
 
+/// What an interrupted `pvchange -u` or `vgimportclone` left to be put right before the VG is
+/// changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Leftover {
+    /// The label has the identity that was to come; the VG rules by this one.
+    Label(DevKey, LvmUuid),
+    /// The area with this number knows the text of the VG, and still has another one committed.
+    Area(DevKey, usize),
+}
+
 /// Everything a scan found.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Inventory {
@@ -250,6 +260,8 @@ pub struct Inventory {
     pub excluded: Vec<(String, String)>,
     /// Splits of VGs that were interrupted; what is read is the state after them.
     pub unfinished: Vec<Unfinished>,
+    /// New identities that were interrupted, by the VG that they are in the way of.
+    pub(crate) leftovers: Vec<(LvmUuid, Leftover)>,
     /// Duplicates that are not used.
     pub duplicates: Vec<Duplicate>,
     /// Name of the VG a device belongs to in any way.

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ulvm_metadata::disk::Disk;
 use ulvm_metadata::ondisk::{
     Area, HeaderFault, Label, MdaHeader, MdaState as AreaState, TextFault, find_label, read_mda,
-    read_mda_header,
+    read_mda_header, read_text,
 };
 use ulvm_metadata::units::Bytes;
 
@@ -66,6 +66,8 @@ pub(crate) struct ScannedMda {
     pub header: Option<MdaHeader>,
     /// What it holds.
     pub content: Content,
+    /// A text that was about to rule when somebody stopped; whole.
+    pub precommitted: Option<TextId>,
 }
 
 /// What a metadata area holds.
@@ -347,6 +349,7 @@ fn scan_mda(disk: &dyn Disk, area: Area, texts: &mut Texts) -> ScannedMda {
             area,
             header: Some(header),
             content: Content::Text(id),
+            precommitted: scan_precommitted(disk, area, &header, texts),
         };
     }
     let read = read_mda(disk, area);
@@ -365,5 +368,24 @@ fn scan_mda(disk: &dyn Disk, area: Area, texts: &mut Texts) -> ScannedMda {
         area: read.area,
         header,
         content,
+        precommitted: header.and_then(|h| scan_precommitted(disk, area, &h, texts)),
     }
+}
+
+/// The text of the precommitted slot, which is empty unless a writer is at work or was stopped.
+fn scan_precommitted(
+    disk: &dyn Disk,
+    area: Area,
+    header: &MdaHeader,
+    texts: &mut Texts,
+) -> Option<TextId> {
+    let locn = &header.precommitted;
+    if locn.is_empty() || locn == &header.committed {
+        return None;
+    }
+    if let Some(id) = texts.find(disk, area, locn) {
+        return Some(id);
+    }
+    let bytes = read_text(disk, area, locn).ok()?;
+    Some(texts.add(bytes, locn.size, locn.checksum))
 }

@@ -51,8 +51,6 @@ struct Job {
     plan: CommitPlan,
     /// All labels that change.
     labels: Vec<(DevKey, Label)>,
-    /// Those of them that get a new identity; the VG must know that first.
-    new_ids: Vec<(DevKey, Label)>,
 }
 
 impl Session {
@@ -130,7 +128,7 @@ impl Session {
         let targets: Vec<MdaTarget> = slots.iter().map(|s| s.target.clone()).collect();
         let plan =
             plan_commit(&targets, &text).map_err(|e| self.unplannable(&vg, &slots, &text, &e))?;
-        let (new_ids, early): (Vec<_>, Vec<_>) = labels
+        let (identities, early): (Vec<_>, Vec<_>) = labels
             .iter()
             .cloned()
             .partition(|(device, _)| self.new_ids.contains_key(device));
@@ -139,15 +137,17 @@ impl Session {
             let disk = device.0;
             Some(LabelChange { disk, old, new })
         };
-        let early: Vec<LabelChange> = early.into_iter().filter_map(change).collect();
-        let plan = plan.with_labels(&early).ok_or_else(too_many_areas)?;
+        let changes = |labels: Vec<_>| labels.into_iter().filter_map(change).collect::<Vec<_>>();
+        let plan = plan
+            .with_labels(&changes(early))
+            .and_then(|plan| plan.with_identities(&changes(identities)))
+            .ok_or_else(too_many_areas)?;
         Ok(Job {
             vg,
             text,
             slots,
             plan,
             labels,
-            new_ids,
         })
     }
 
@@ -310,11 +310,7 @@ impl Session {
                 ));
             }
         }
-        if job.new_ids.is_empty() {
-            return Ok(());
-        }
-        // The text rules now, and names PVs that the labels do not name yet.
-        self.write_labels(&job.new_ids)
+        Ok(())
     }
 
     /// Labels, flushed.
@@ -364,6 +360,7 @@ impl Session {
                 continue;
             };
             mda.header = Some(*header);
+            mda.precommitted = None;
             mda.content = match slot.target.wanted {
                 Wanted::Use => Content::Text(text),
                 Wanted::Ignore => Content::Ignored,
@@ -404,6 +401,7 @@ impl Session {
                 for mda in &mut scanned.mdas {
                     let ignored = matches!(mda.content, Content::Ignored);
                     mda.header = Some(MdaHeader::unused(mda.area, ignored));
+                    mda.precommitted = None;
                     if !ignored {
                         mda.content = Content::Empty;
                     }

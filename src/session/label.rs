@@ -45,6 +45,7 @@ impl Session {
             } else {
                 Content::Empty
             },
+            precommitted: None,
         });
         self.scan.entries[device.0].found = Found::Pv(ScannedPv {
             label,
@@ -136,6 +137,7 @@ impl Session {
         if let Some(pv) = self.scan.pv_mut(device) {
             for (mda, header) in pv.mdas.iter_mut().zip(headers) {
                 mda.header = Some(header);
+                mda.precommitted = None;
                 mda.content = if ignored {
                     Content::Ignored
                 } else {

@@ -9,7 +9,10 @@
 //! Locks are held until the session is dropped or [`Session::unlock_all`] is called.
 
 mod commit;
+#[cfg(test)]
+mod crash;
 mod find;
+mod identity;
 mod label;
 mod read;
 #[cfg(test)]

@@ -12,17 +12,17 @@ use crate::inventory::{MdaState, VgRead};
 use crate::ui::Recorder;
 
 /// A directory with images, a system directory and a lock directory of its own.
-struct Place {
+pub(super) struct Place {
     dir: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -48,11 +48,11 @@ impl Place {
         names
     }
 
-    fn session(&self, devices: &[String], config: &str) -> (Session, Rc<Recorder>) {
+    pub(super) fn session(&self, devices: &[String], config: &str) -> (Session, Rc<Recorder>) {
         self.session_with(devices, config, |_| {})
     }
 
-    fn session_with(
+    pub(super) fn session_with(
         &self,
         devices: &[String],
         config: &str,

@@ -38,7 +38,7 @@ impl Session {
             let read = self.find_vg(name, id)?;
             self.check_readable(&read, allow)?;
             self.check_writable(&read, allow)?;
-            if self.finish_split(&read.vg.id)? {
+            if self.finish_split(&read.vg.id)? || self.finish_identities(&read.vg.id)? {
                 continue;
             }
             if self.hold(&devices_of(&read))? {
@@ -204,6 +204,12 @@ impl Session {
     pub fn restore(&mut self, vg: Vg) -> Result<VgRead> {
         self.check_may_write()?;
         self.locks.take(&vg_lock(&vg.name), LockMode::Exclusive)?;
+        // Again if somebody else wrote to a device before it was held.
+        for _ in 0..TRIES_MAX {
+            if !self.finish_identities(&vg.id)? {
+                break;
+            }
+        }
         let places = self.places();
         let absent: Vec<_> = vg
             .pvs

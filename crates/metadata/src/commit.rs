@@ -41,6 +41,9 @@ pub enum Stage {
     Text,
     /// Headers: the new text in the precommitted slot.
     Precommit,
+    /// Labels that get another identity, which the precommitted text names and the committed one
+    /// does not. Readers find out from both which PV it is ([`crate::ops::pv_alias`]).
+    Identity,
     /// Headers of areas that go out of use: the new text committed, and the area ignored. Readers
     /// do not look at them any more, so this can still be undone.
     Leave,
@@ -262,6 +265,28 @@ impl CommitPlan {
             ),
         }
         self.revert.add(Stage::Label, write(|l| &l.old)?);
+        Some(self)
+    }
+
+    /// The same, with labels that get another identity. They are written when all areas know the
+    /// new text as precommitted and none has committed it; undone, they are the first to be.
+    /// `None` if a label has more areas than fit.
+    pub fn with_identities(mut self, labels: &[LabelChange]) -> Option<Self> {
+        if labels.is_empty() {
+            return Some(self);
+        }
+        let staged = |of: fn(&LabelChange) -> &Label| {
+            let writes = labels.iter().map(move |l| label_write(l.disk, of(l)));
+            Some(Staged {
+                stage: Stage::Identity,
+                writes: writes.collect::<Option<Vec<_>>>()?,
+            })
+        };
+        let switched = |s: &Staged| matches!(s.stage, Stage::Leave | Stage::Commit);
+        let stages = &mut self.plan.stages;
+        let at = stages.iter().position(switched).unwrap_or(stages.len());
+        stages.insert(at, staged(|l| &l.new)?);
+        self.revert.stages.insert(0, staged(|l| &l.old)?);
         Some(self)
     }
 }

@@ -126,7 +126,7 @@ impl<'a> Assembler<'a> {
                 Found::Unreadable(e) if entry.named => {
                     self.plain(format!("{name}: open failed: {}", io_text(e)))
                 }
-                Found::Excluded(why) if why != "device is gone" => {
+                Found::Excluded(why) => {
                     let text = format!("{name}: Skipping: {why}");
                     self.out.notices.push(Notice::verbose(text));
                     let reason = (name.clone(), why.clone());
@@ -137,7 +137,10 @@ impl<'a> Assembler<'a> {
                     self.by_pv.entry(id).or_default().push(DevKey(n));
                     self.look_at_pv(name, pv);
                 }
-                _ => {}
+                Found::Gone => {
+                    self.out.inventory.gone.insert(DevKey(n));
+                }
+                Found::Unreadable(_) | Found::Nothing => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a scan found: devices, labels, volume groups, and what is wrong with them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use ulvm_metadata::model::arena::Key;
@@ -248,7 +248,9 @@ pub(crate) enum Leftover {
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Inventory {
     /// Devices looked at, in the order they were found; indexed by [`DevKey`].
-    pub devices: Vec<Device>,
+    pub(crate) devices: Vec<Device>,
+    /// Those of an earlier scan that the last one did not find any more.
+    pub(crate) gone: HashSet<DevKey>,
     /// VGs in LVM2's order, the one whose first device comes last first; without those hidden from this command (foreign, lock types).
     pub vgs: Vec<VgRead>,
     /// Labelled devices in no VG. With [`PvLabel::used`] set they belong to a VG whose metadata
@@ -280,9 +282,11 @@ impl Inventory {
     pub fn device(&self, key: DevKey) -> &Device {
         &self.devices[key.0]
     }
-    /// The devices with their keys.
+    /// The devices that are there, with their keys.
     pub fn devices(&self) -> impl Iterator<Item = (DevKey, &Device)> {
-        self.devices.iter().enumerate().map(|(i, d)| (DevKey(i), d))
+        let all = self.devices.iter().enumerate();
+        all.map(|(i, d)| (DevKey(i), d))
+            .filter(|(key, _)| !self.gone.contains(key))
     }
     /// The device of a name or alias.
     pub fn find_device(&self, name: &str) -> Option<DevKey> {
@@ -317,6 +321,11 @@ impl Inventory {
                     .find(|k| v.pv(*k).device() == Some(device))?;
             Some((v, key))
         })
+    }
+    /// Does another device carry the same identity as this one, whichever of the two is used?
+    pub fn has_duplicates(&self, device: DevKey) -> bool {
+        let of_device = |d: &Duplicate| d.pv.device == device || d.preferred == device;
+        self.duplicates.iter().any(of_device)
     }
     /// The orphan on a device.
     pub fn orphan_on(&self, device: DevKey) -> Option<&FoundPv> {

@@ -42,6 +42,8 @@ pub(crate) enum Found {
     Pv(ScannedPv),
     /// It must not be used; why.
     Excluded(String),
+    /// A former scan of the session found it, the last one did not.
+    Gone,
     /// It could not be read.
     Unreadable(io::Error),
 }
@@ -111,7 +113,7 @@ impl Scan {
     /// Reads all candidates anew; what a former scan found on other devices is forgotten.
     pub fn read_all(&mut self, candidates: Vec<Candidate>, rules: Rules) {
         for entry in &mut self.entries {
-            entry.found = Found::Excluded("device is gone".into());
+            entry.found = Found::Gone;
         }
         let mut seen = HashSet::new();
         for candidate in candidates {

@@ -105,7 +105,7 @@ impl Session {
             let id = match &found.found {
                 Found::Pv(pv) => Some(pv.label.header.id),
                 Found::Nothing => None,
-                Found::Excluded(_) | Found::Unreadable(_) => continue,
+                Found::Excluded(_) | Found::Unreadable(_) | Found::Gone => continue,
             };
             if id.is_some() && id != entry.pv {
                 entry.pv = id;
@@ -223,9 +223,7 @@ impl Session {
             None => self.add_named(name)?,
         };
         match &self.scan.entries[key.0].found {
-            Found::Excluded(why) if why == "device is gone" => {
-                Err(Error::not_found(format!("No device found for {name}.")))
-            }
+            Found::Gone => Err(Error::not_found(format!("No device found for {name}."))),
             Found::Excluded(why) => Err(Error::refused(format!("Cannot use {name}: {why}"))),
             Found::Unreadable(e) => Err(Error::refused(format!(
                 "{name}: open failed: {}",

@@ -241,6 +241,21 @@ fn edit(session: &mut Session, tag: &str) -> VgRead {
 }
 
 #[test]
+fn a_device_that_went_away_between_two_scans_is_not_listed() {
+    let place = Place::new();
+    let names = place.images(2);
+    let (mut session, _) = place.session(&names, "a=1");
+    assert_eq!(session.read(Scope::All).unwrap().devices().count(), 2);
+    let gone = place.path(&names[1]);
+    std::fs::remove_file(&gone).unwrap();
+    let left = session.read(Scope::All).unwrap().devices();
+    let left: Vec<String> = left.map(|(_, d)| d.name.clone()).collect();
+    assert_eq!(left, [place.path(&names[0]).to_str().unwrap()]);
+    let error = session.name_device(gone.to_str().unwrap()).unwrap_err();
+    assert!(error.to_string().contains("No device found for"), "{error}");
+}
+
+#[test]
 fn a_vg_is_made_changed_renamed_and_removed() {
     let place = Place::new();
     let names = place.images(2);

@@ -112,7 +112,6 @@ fn as_if_driver_were_loaded(value: &mut Value) {
         "lv_active_locally",
         "lv_active_remotely",
         "lv_active_exclusively",
-        "lv_health_status",
     ];
     match value {
         Value::Array(items) => items.iter_mut().for_each(as_if_driver_were_loaded),
@@ -131,11 +130,11 @@ fn as_if_driver_were_loaded(value: &mut Value) {
     }
 }
 
-/// `-wi-XX----` as `-wi-------`, `rwi-XXr-X-` as `rwi---r---`.
+/// `-wi-XX----` as `-wi-------`; the health of RAID is left.
 pub fn attr(text: &str) -> String {
     text.char_indices()
         .map(|(at, c)| {
-            if c == 'X' && matches!(at, 4 | 5 | 8) {
+            if c == 'X' && matches!(at, 4 | 5) {
                 '-'
             } else {
                 c

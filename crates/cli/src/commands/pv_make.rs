@@ -282,6 +282,12 @@ pub fn make_all(
     for device in devices {
         let taken = session.inventory().orphan_on(device).cloned();
         let ready = match (existing, taken) {
+            _ if session.inventory().has_duplicates(device) => {
+                let name = &session.device(device).name;
+                Err(Error::refused(format!(
+                    "Cannot use device {name} with duplicates."
+                )))
+            }
             (Existing::Take, Some(pv)) if !pv.label.used => Ok(Some(pv)),
             (Existing::Take, _) => check_member(session, making, device).map(|()| None),
             (Existing::Remake, _) => making.check(session, device).map(|()| None),

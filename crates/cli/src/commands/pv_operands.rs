@@ -66,8 +66,13 @@ pub fn pick(session: &mut Session, args: &Args, all: bool, worst: &mut Worst) ->
             }
         }
     }
+    let unused = |device: &DevKey| {
+        let duplicates = &inventory.duplicates;
+        duplicates.iter().any(|d| d.pv.device == *device)
+    };
     for device in wanted {
-        if !found.contains(&device) {
+        // LVM2 passes over a duplicate that is not used without a word.
+        if !found.contains(&device) && !unused(&device) {
             let name = &session.device(device).name;
             worst.add::<()>(
                 session.ui(),

@@ -196,6 +196,11 @@ fn check_ignored(name: &str, mdas: &[ulvm::inventory::MdaCopy], ignore: bool) ->
 
 fn change_orphan(session: &mut Session, device: DevKey, args: &Args) -> Result<bool> {
     let name = session.device(device).name.clone();
+    if session.inventory().has_duplicates(device) {
+        return Err(Error::refused(
+            "Cannot update volume group #orphans_lvm2 with duplicate PV devices.",
+        ));
+    }
     if args.has(Opt::AddTag) || args.has(Opt::DelTag) {
         return Err(Error::refused(format!(
             "Can't change tag on Physical Volume {name} not in volume group"

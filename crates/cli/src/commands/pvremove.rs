@@ -33,12 +33,19 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
 
 fn remove(session: &mut Session, device: DevKey, args: &Args) -> Result<()> {
     let name = session.device(device).name.clone();
+    if is_unused_duplicate(session, device) {
+        // Not even with --force: its label may be that of the PV in use after the next scan.
+        return Err(
+            Error::not_found(format!("No PV found on device {name}.")).and(format!(
+                "{name} is a duplicate of a PV that is used from another device; wipefs removes its label."
+            )),
+        );
+    }
     let user = match session.inventory().owner(device) {
         Some(vg) => Some(vg.to_owned()),
         None => match session.inventory().orphan_on(device) {
             Some(orphan) if orphan.label.used => Some(String::new()),
             Some(_) => None,
-            None if is_duplicate(session, device) => Some(String::new()),
             None => {
                 return Err(Error::not_found(format!("No PV found on device {name}.")));
             }
@@ -81,7 +88,7 @@ fn may_wipe(session: &Session, name: &str, vg: &str, args: &Args) -> Result<()> 
     Ok(())
 }
 
-fn is_duplicate(session: &Session, device: DevKey) -> bool {
+fn is_unused_duplicate(session: &Session, device: DevKey) -> bool {
     let duplicates = &session.inventory().duplicates;
     duplicates.iter().any(|d| d.pv.device == device)
 }

@@ -36,13 +36,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let mut units = None;
     report::each(ctx, args, Base::Pv, &mut |row, options| {
         units.get_or_insert(options.style.units);
-        lines.extend(line(row).filter(|l| {
-            !(args.has(Opt::Exported) && !l.exported
-                || args.has(Opt::NoVolumeGroup) && l.vg.is_some())
-        }));
+        lines.extend(line(row));
     })?;
+    // Columns are as wide as all PVs ask for, also those left out below.
+    let widths = Widths::of(&lines);
+    lines.retain(|l| {
+        !(args.has(Opt::Exported) && !l.exported || args.has(Opt::NoVolumeGroup) && l.vg.is_some())
+    });
     match units {
-        Some(units) if !lines.is_empty() => print(ctx, args, &lines, &units),
+        Some(units) if !lines.is_empty() => print(ctx, args, &lines, &widths, &units),
         _ => ctx.terminal().line("No matching physical volumes found"),
     }
     Ok(())
@@ -91,22 +93,32 @@ fn line(row: &Row<'_>) -> Option<Line> {
 /// Narrowest column of VG names.
 const VG_WIDTH_MIN: usize = 15;
 
-fn print(ctx: &Context, args: &Args, lines: &[Line], units: &Units) {
+/// Lengths of the longest names.
+struct Widths {
+    pv: usize,
+    vg: usize,
+}
+
+impl Widths {
+    fn of(lines: &[Line]) -> Self {
+        let vgs = lines.iter().filter_map(|l| l.vg.as_ref());
+        Self {
+            pv: lines.iter().map(|l| l.name.len()).max().unwrap_or(0),
+            vg: vgs.map(String::len).max().unwrap_or(0),
+        }
+    }
+}
+
+fn print(ctx: &Context, args: &Args, lines: &[Line], widths: &Widths, units: &Units) {
     let out = ctx.terminal();
     let uuids = args.has(Opt::Uuid);
-    let longest = lines.iter().map(|l| l.name.len()).max().unwrap_or(0);
+    let longest = widths.pv;
     let shown = |l: &Line| match uuids {
         true => format!("{:<longest$} with UUID {} ", l.name, l.uuid),
-        false => l.name.clone(),
+        false => format!("{:<longest$}", l.name),
     };
     let pv_width = lines.iter().map(|l| shown(l).len()).max().unwrap_or(0) + 2;
-    let longest = lines
-        .iter()
-        .filter_map(|l| l.vg.as_ref())
-        .map(String::len)
-        .max()
-        .unwrap_or(0);
-    let vg_width = (longest + 2).max(VG_WIDTH_MIN);
+    let vg_width = (widths.vg + 2).max(VG_WIDTH_MIN);
     for l in lines {
         if args.has(Opt::Short) {
             out.line(&l.name);

@@ -73,14 +73,8 @@ impl Selection {
             let Some(view) = row.vg else {
                 return false;
             };
-            let found = view.read.pv(pv).found.as_ref();
             expr.matches(&Row {
-                pv: Some(PvRow {
-                    key: Some(pv),
-                    found,
-                    device: view.read.pv(pv).device(),
-                    duplicate: None,
-                }),
+                pv: Some(PvRow::member(view, pv)),
                 ..row
             })
         })
@@ -92,12 +86,7 @@ impl Selection {
             return true;
         };
         expr.matches(&Row {
-            pv: Some(PvRow {
-                key: None,
-                found: Some(found),
-                device: Some(found.device),
-                duplicate: None,
-            }),
+            pv: Some(PvRow::orphan(found)),
             ..Row::new(&self.world(inventory))
         })
     }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ulvm::error::{Error, Result};
-use ulvm::inventory::{DevKey, FoundPv, Inventory};
+use ulvm::inventory::{DevKey, Inventory};
 use ulvm::session::{Scope, Session};
-use ulvm_metadata::model::{LvKey, PvKey, Vg};
+use ulvm_metadata::model::{LvKey, Vg};
 use ulvm_metadata::name::check_name;
 use ulvm_metadata::units::Extents;
 
@@ -286,79 +286,48 @@ pub fn rows_of_vg<'a>(
         }
         RowKind::Pv | RowKind::PvSegment => {
             for key in view.vg().pvs.keys() {
-                push_pv(&mut out, world, Some(view), member(view, key), options.rows);
+                push_pv(&mut out, world, PvRow::member(view, key), options.rows);
             }
         }
     }
     out
 }
 
-fn member<'a>(view: &'a VgView<'a>, key: PvKey) -> PvRow<'a> {
-    let read = view.read.pv(key);
-    PvRow {
-        key: Some(key),
-        found: read.found.as_ref(),
-        device: read.device(),
-        duplicate: None,
-    }
-}
-
-fn orphan(found: &FoundPv) -> PvRow<'_> {
-    PvRow {
-        key: None,
-        found: Some(found),
-        device: Some(found.device),
-        duplicate: None,
-    }
-}
-
 /// Rows of the PVs that are in no VG.
 pub fn orphan_rows<'a>(world: &'a World<'a>, kind: RowKind) -> Vec<Row<'a>> {
     let mut out = Vec::new();
     for found in &world.inventory.orphans {
-        push_pv(&mut out, world, None, orphan(found), kind);
+        push_pv(&mut out, world, PvRow::orphan(found), kind);
     }
     out
 }
 
-/// One row for a PV, or one for each run of its extents.
-fn push_pv<'a>(
-    out: &mut Vec<Row<'a>>,
-    world: &'a World<'a>,
-    vg: Option<&'a VgView<'a>>,
-    pv: PvRow<'a>,
-    kind: RowKind,
-) {
-    let row = Row {
-        vg,
+/// One row for a PV, or one for each run of its extents. What has no extents is shown all the same,
+/// without its VG, as LVM2 does.
+fn push_pv<'a>(out: &mut Vec<Row<'a>>, world: &'a World<'a>, pv: PvRow<'a>, kind: RowKind) {
+    let bare = Row {
         pv: Some(pv),
         ..Row::new(world)
     };
+    let vg = pv.member.map(|(view, _)| view);
     if kind != RowKind::PvSegment {
-        out.push(row);
+        out.push(Row { vg, ..bare });
         return;
     }
-    let (Some(view), Some(key)) = (vg, pv.key) else {
-        out.push(Row {
-            run: Some((Extents::ZERO, Extents::ZERO)),
-            ..row
-        });
-        return;
-    };
     let before = out.len();
-    for (start, len, used) in view.runs(key) {
-        out.push(Row {
+    if let Some((view, key)) = pv.member {
+        out.extend(view.runs(key).into_iter().map(|(start, len, used)| Row {
+            vg,
             run: Some((start, len)),
             lv: used.map(|u| u.lv),
             segment: used.map(|u| u.segment as usize),
-            ..row
-        });
+            ..bare
+        }));
     }
-    // A PV too small for one extent is shown all the same.
     if out.len() == before {
         out.push(Row {
             run: Some((Extents::ZERO, Extents::ZERO)),
-            ..row
+            ..bare
         });
     }
 }
@@ -379,30 +348,24 @@ fn pv_command_rows<'a>(
     for view in views {
         let whole = wanted.tagged(&view.vg().tags);
         for (key, pv) in view.vg().pvs.iter() {
-            let row = member(view, key);
+            let row = PvRow::member(view, key);
             seen.extend(row.device);
             if whole || wants(row.device, &pv.tags) {
-                push_pv(&mut out, world, Some(view), row, options.rows);
+                push_pv(&mut out, world, row, options.rows);
             }
         }
     }
     for found in &world.inventory.orphans {
         seen.insert(found.device);
         if wants(Some(found.device), &[]) {
-            push_pv(&mut out, world, None, orphan(found), options.rows);
+            push_pv(&mut out, world, PvRow::orphan(found), options.rows);
         }
     }
     for duplicate in &world.inventory.duplicates {
         seen.insert(duplicate.pv.device);
         let named = wanted.devices.contains(&duplicate.pv.device);
-        if options.rows == RowKind::Pv && (named || (wanted.all && options.all)) {
-            let row = PvRow {
-                key: None,
-                found: Some(&duplicate.pv),
-                device: Some(duplicate.pv.device),
-                duplicate: Some(duplicate.vg.as_deref().unwrap_or("")),
-            };
-            push_pv(&mut out, world, None, row, options.rows);
+        if named || (wanted.all && options.all) {
+            push_pv(&mut out, world, PvRow::duplicate(duplicate), options.rows);
         }
     }
     seen.extend(world.inventory.hidden.iter().map(|h| h.device));
@@ -414,13 +377,7 @@ fn pv_command_rows<'a>(
             continue;
         }
         if wanted.all && options.all {
-            let row = PvRow {
-                key: None,
-                found: None,
-                device: Some(key),
-                duplicate: None,
-            };
-            push_pv(&mut out, world, None, row, options.rows);
+            push_pv(&mut out, world, PvRow::no_pv(key), options.rows);
         } else if wanted.devices.contains(&key) {
             let text = format!("Failed to find physical volume \"{}\".", device.name);
             worst.add::<()>(ctx.ui(), Err(Error::not_found(text)));

@@ -1,6 +1,6 @@
 //! One row of a report: which objects it is about.
 
-use ulvm::inventory::{DevKey, FoundPv, Inventory, MdaCopy, MdaState};
+use ulvm::inventory::{DevKey, Duplicate, FoundPv, Inventory, MdaCopy, MdaState};
 use ulvm_metadata::model::{Lv, LvKey, Pv, PvKey, Segment, Vg};
 use ulvm_metadata::units::{Extents, Sectors};
 
@@ -43,8 +43,9 @@ pub struct Row<'a> {
 /// A PV, or a device that could become one.
 #[derive(Clone, Copy)]
 pub struct PvRow<'a> {
-    /// Key in the row's VG.
-    pub key: Option<PvKey>,
+    /// Its VG and its key there. The row itself may be about no VG all the same: that of a PV
+    /// without any extent is, where runs of extents are shown.
+    pub member: Option<(&'a VgView<'a>, PvKey)>,
     /// Label and metadata areas, if the device is there.
     pub found: Option<&'a FoundPv>,
     /// The device, also if it is no PV.
@@ -98,13 +99,47 @@ impl<'a> Row<'a> {
     }
     /// The PV in the VG's metadata.
     pub fn member(&self) -> Option<(&'a VgView<'a>, PvKey, &'a Pv)> {
-        let view = self.vg?;
-        let key = self.pv?.key?;
+        let (view, key) = self.pv?.member?;
         Some((view, key, view.vg().pvs.get(key)?))
     }
 }
 
 impl<'a> PvRow<'a> {
+    /// A PV of a VG, whether its device was found or not.
+    pub fn member(view: &'a VgView<'a>, key: PvKey) -> Self {
+        let read = view.read.pv(key);
+        Self {
+            member: Some((view, key)),
+            found: read.found.as_ref(),
+            device: read.device(),
+            duplicate: None,
+        }
+    }
+    /// A PV that is in no VG.
+    pub fn orphan(found: &'a FoundPv) -> Self {
+        Self {
+            member: None,
+            found: Some(found),
+            device: Some(found.device),
+            duplicate: None,
+        }
+    }
+    /// A PV that is not used because another device carries its identity.
+    pub fn duplicate(duplicate: &'a Duplicate) -> Self {
+        Self {
+            duplicate: Some(duplicate.vg.as_deref().unwrap_or("")),
+            ..Self::orphan(&duplicate.pv)
+        }
+    }
+    /// A device that is no PV.
+    pub fn no_pv(device: DevKey) -> Self {
+        Self {
+            member: None,
+            found: None,
+            device: Some(device),
+            duplicate: None,
+        }
+    }
     /// Its metadata areas that can be used or are ignored on purpose; none for a duplicate.
     pub fn mdas(self) -> impl Iterator<Item = &'a MdaCopy> {
         let found = if self.duplicate.is_some() {

@@ -129,7 +129,7 @@ pub fn long(out: &Terminal, row: &Row<'_>, units: &Units, map: bool) {
     field("PV Size", &f.size_line(pe_start, units));
     field(
         "Allocatable",
-        match (f.allocatable, f.free().is_zero()) {
+        match (f.allocatable && !f.total.is_zero(), f.free().is_zero()) {
             (false, _) => "NO",
             (true, true) => "yes (but full)",
             (true, false) => "yes ",

@@ -10,7 +10,7 @@ use crate::report::value::Value;
 
 /// About labels and devices.
 pub const LABEL: &[Field] = group! { Group::Label;
-    "pv_fmt", "Fmt", 3, Text, "Metadata format.", |r| Value::text(if r.pv.is_some_and(|p| p.found.is_some() || p.key.is_some()) { "lvm2" } else { "" });
+    "pv_fmt", "Fmt", 3, Text, "Metadata format.", |r| Value::text(if r.pv.is_some_and(|p| p.found.is_some() || p.member.is_some()) { "lvm2" } else { "" });
     "pv_uuid", "PV UUID", 38, Text, "Identity.", uuid;
     "dev_size", "DevSize", 7, Size, "Size of the device.", |r| Value::Size(device(r).map_or(0, |d| d.sectors().0));
     "pv_name", "PV", 2, Text, "Name of the device.", name;
@@ -100,7 +100,8 @@ fn ext_version<'a>(r: &Row<'a>) -> Value<'a> {
 
 /// The label of a PV that is in no VG.
 fn orphan<'a>(r: &Row<'a>) -> Option<&'a ulvm::inventory::PvLabel> {
-    let pv = r.pv.filter(|p| p.key.is_none() && p.duplicate.is_none())?;
+    let pv =
+        r.pv.filter(|p| p.member.is_none() && p.duplicate.is_none())?;
     pv.found.map(|f| &f.label)
 }
 
@@ -114,6 +115,7 @@ fn pe_start<'a>(r: &Row<'a>) -> Value<'a> {
 
 fn size<'a>(r: &Row<'a>) -> Value<'a> {
     Value::Size(match (r.member(), orphan(r)) {
+        (Some((_, _, pv)), _) if pv.pe_count.is_zero() => pv.dev_size.map_or(0, |s| s.0),
         (Some((_, _, pv)), _) => r.sectors(pv.pe_count),
         (None, Some(label)) => label.device_size.sectors_floor().0,
         (None, None) => 0,

@@ -53,12 +53,14 @@ fn name<'a>(r: &Row<'a>) -> Value<'a> {
     if let Some(vg) = r.vg() {
         return Value::text(vg.name.as_str());
     }
-    let lost = r.run.is_none()
-        && r.pv
-            .is_some_and(|p| p.duplicate.is_none() && p.found.is_some_and(|f| f.label.used));
-    match r.pv.and_then(|p| p.duplicate) {
-        Some(of) => Value::text(of),
-        None if lost => Value::text("[unknown]"),
+    // Where runs of extents are shown, LVM2 names no VG that the PV may belong to.
+    let Some(pv) = r.pv.filter(|_| r.run.is_none()) else {
+        return Value::text("");
+    };
+    match pv.duplicate {
+        Some(of) if !of.is_empty() => Value::text(of),
+        Some(_) => Value::text("[unknown]"),
+        None if pv.found.is_some_and(|f| f.label.used) => Value::text("[unknown]"),
         None => Value::text(""),
     }
 }
@@ -119,10 +121,11 @@ fn snapshots(view: &VgView<'_>) -> usize {
         .count()
 }
 
+/// Empty areas (of a PV made again under its old identity) count once the VG is written to them.
 fn mdas<'a>(r: &Row<'a>) -> impl Iterator<Item = &'a MdaCopy> {
     r.vg.into_iter()
         .flat_map(|v| v.read.mdas())
-        .filter(|m| !matches!(m.state, MdaState::Bad(_)))
+        .filter(|m| !matches!(m.state, MdaState::Bad(_) | MdaState::Empty))
 }
 
 fn copies<'a>(r: &Row<'a>) -> Value<'a> {

@@ -103,6 +103,22 @@ pub fn extra_system_ids(config: &Config) -> Vec<String> {
     config.list("local/extra_system_ids")
 }
 
+/// Lets the process open so many files more than it usually does; the usual limit of open files is
+/// below the number of PVs a VG may have, and of clients a server may have.
+pub(crate) fn allow_open_files(more: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    const SPARE: u64 = 256;
+    let wanted = more as u64 + SPARE;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|now| now < wanted) {
+        limit.current = limit
+            .maximum
+            .map_or(Some(wanted), |most| Some(most.min(wanted)));
+        // If it may not be raised, opening says so.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

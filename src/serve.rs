@@ -11,6 +11,7 @@ use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
 
 use crate::error::{Error, Kind, Result};
+use crate::host::allow_open_files;
 use crate::sys::EndSignals;
 
 /// What is served, where and how.
@@ -42,6 +43,9 @@ pub fn serve(plan: Plan, ready: impl FnOnce(&[String])) -> Result<()> {
     for listener in &listeners {
         let address = listener.address();
         places.extend(plan.devices.iter().map(|(name, _)| uri(address, name)));
+    }
+    if !listeners.is_empty() {
+        allow_open_files(plan.limits.clients);
     }
     let mut running = Engine::start(&plan.engine).map_err(engine)?;
     let exports = Arc::new(nbd::Exports::default());

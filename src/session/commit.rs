@@ -425,7 +425,7 @@ impl Session {
             (device.path.clone(), device.partition)
         });
         fresh.dedup();
-        allow_open_files(fresh.len());
+        host::allow_open_files(fresh.len());
         let wait = self.locks.policy().wait;
         let mut changed = Vec::new();
         for key in fresh {
@@ -452,21 +452,6 @@ impl Session {
 
 fn too_many_areas() -> Error {
     Error::refused("A PV header has more areas than fit.")
-}
-
-/// The usual limit of open files is below the number of PVs a VG may have.
-fn allow_open_files(more: usize) {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    const SPARE: u64 = 256;
-    let wanted = more as u64 + SPARE;
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|now| now < wanted) {
-        limit.current = limit
-            .maximum
-            .map_or(Some(wanted), |most| Some(most.min(wanted)));
-        // If it may not be raised, opening says so.
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
 }
 
 fn changed_under_us(what: &str) -> Error {

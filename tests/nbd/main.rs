@@ -2,7 +2,11 @@
 
 mod clients;
 mod lifetime;
+mod limits;
+#[path = "../../crates/engine/tests/client/mod.rs"]
+mod raw;
 mod served;
+mod tables;
 mod vectors;
 
 use std::path::Path;
@@ -16,9 +20,11 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(24);
+    let mut suite = Suite::new(36);
     clients::cases(&mut suite);
     lifetime::cases(&mut suite);
+    limits::cases(&mut suite);
+    tables::cases(&mut suite);
     if let Err(error) = vectors::cases(&mut suite) {
         eprintln!("{error}");
         return ExitCode::from(101);

@@ -24,9 +24,19 @@ impl Served {
 
     /// The same, and waits for so many URIs.
     pub fn with_places(images: &Images, words: &[&str], places: usize) -> Result<Served, String> {
+        Self::of("serve", images, words, places)
+    }
+
+    /// The same by another command that serves.
+    pub fn of(
+        name: &str,
+        images: &Images,
+        words: &[&str],
+        places: usize,
+    ) -> Result<Served, String> {
         let socket = images.system_dir().join("socket");
         let address = format!("unix:{}", socket.display());
-        let mut all = vec!["serve", "--nbd", &address];
+        let mut all = vec![name, "--nbd", &address];
         all.extend(words);
         let mut child = images
             .command(&all)
@@ -48,7 +58,7 @@ impl Served {
                 drop(err.read_to_string(&mut why));
             }
             drop(child.wait());
-            return Err(format!("ulvm serve {words:?} did not begin: {why}"));
+            return Err(format!("ulvm {name} {words:?} did not begin: {why}"));
         }
         Ok(Served {
             child,
@@ -60,6 +70,11 @@ impl Served {
     /// The socket.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The URI of an export.

@@ -118,6 +118,28 @@ pub fn check_layout(
     Ok(Sectors(at))
 }
 
+/// The first device of a segment that is smaller than what is mapped on it, as an error.
+pub(crate) fn shortfall(segment: &Segment, slots: &[Slot]) -> Option<(DevIndex, Error)> {
+    segment
+        .target
+        .uses(segment.len)
+        .into_iter()
+        .find_map(|used| {
+            let slot = &slots[used.device.0 as usize];
+            let size = slot.backing.size() / SECTOR;
+            let needed = used.start.0.saturating_add(used.len.0);
+            let device = slot.word.clone();
+            (needed > size).then_some((
+                used.device,
+                Error::TooShort {
+                    device,
+                    size,
+                    needed,
+                },
+            ))
+        })
+}
+
 impl Table {
     /// From segments and the devices they number. Devices too small for what is mapped on them
     /// are refused.
@@ -129,19 +151,8 @@ impl Table {
                 what: layout.to_string(),
             })
         })?;
-        for segment in &segments {
-            for used in segment.target.uses(segment.len) {
-                let slot = &slots[used.device.0 as usize];
-                let size = slot.backing.size() / SECTOR;
-                let needed = used.start.0.saturating_add(used.len.0);
-                if needed > size {
-                    return Err(Error::TooShort {
-                        device: slot.word.clone(),
-                        size,
-                        needed,
-                    });
-                }
-            }
+        if let Some((_, short)) = segments.iter().find_map(|s| shortfall(s, &slots)) {
+            return Err(short);
         }
         let logical = slots.iter().map(|s| s.backing.logical_block()).max();
         Ok(Self {

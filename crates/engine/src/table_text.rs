@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::backend::{Backing, OpenHow};
 use crate::error::Error;
-use crate::table::{Layout, Segment, Slot, Table, check_layout};
+use crate::table::{Layout, Segment, Slot, Table, check_layout, shortfall};
 use crate::target::{self, Args, DevIndex, Devices, Target};
 
 /// More than this is not read as a table.
@@ -76,12 +76,20 @@ impl Resolve for OpenPaths {
     }
 }
 
-/// The path of a device word: `major:minor` is looked up among the block devices.
+/// The path of a device word: `major:minor` is looked up among the block devices, by the links that
+/// udev makes or else, where there is none, by the kernel's name.
 fn path_of(word: &str) -> PathBuf {
     let number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     match word.split_once(':') {
         Some((major, minor)) if number(major) && number(minor) => {
-            Path::new("/dev/block").join(word)
+            let link = Path::new("/dev/block").join(word);
+            if link.exists() {
+                return link;
+            }
+            let uevent = std::fs::read_to_string(format!("/sys/dev/block/{word}/uevent"));
+            let uevent = uevent.unwrap_or_default();
+            let name = uevent.lines().find_map(|l| l.strip_prefix("DEVNAME="));
+            name.map_or(link, |name| Path::new("/dev").join(name))
         }
         _ => PathBuf::from(word),
     }
@@ -109,11 +117,33 @@ pub fn parse(text: &str, resolve: &mut dyn Resolve) -> Result<Table, Error> {
             what: e.what,
         })?;
         segments.push(segment);
-        places.push(n + 1);
+        places.push((n + 1, line));
     }
     check_layout(segments.iter().map(|s| (s.start, s.len)))
         .map_err(|layout| layout_error(layout, &places))?;
+    for (segment, place) in segments.iter().zip(&places) {
+        check_fits(segment, *place, &devices.slots)?;
+    }
     Table::new(segments, devices.slots)
+}
+
+/// Refuses a line that maps more of a device than there is, at the device's word.
+fn check_fits(
+    segment: &Segment,
+    (line, text): (usize, &str),
+    slots: &[Slot],
+) -> Result<(), TableError> {
+    let Some((device, short)) = shortfall(segment, slots) else {
+        return Ok(());
+    };
+    let word = &slots[device.0 as usize].word;
+    // Devices come behind start, length and target.
+    let at = words(text).into_iter().skip(3).find(|(_, w)| w == word);
+    Err(TableError {
+        line,
+        column: at.map_or(1, |(column, _)| column),
+        what: short.to_string(),
+    })
 }
 
 fn whole(what: &str) -> TableError {
@@ -124,13 +154,13 @@ fn whole(what: &str) -> TableError {
     }
 }
 
-fn layout_error(layout: Layout, places: &[usize]) -> TableError {
+fn layout_error(layout: Layout, places: &[(usize, &str)]) -> TableError {
     let n = match layout {
         Layout::Empty => return whole(&layout.to_string()),
         Layout::Gap { n, .. } | Layout::ZeroLength(n) | Layout::TooLong(n) => n,
     };
     TableError {
-        line: places.get(n).copied().unwrap_or(0),
+        line: places.get(n).map_or(0, |(line, _)| *line),
         column: 1,
         what: layout.to_string(),
     }

@@ -228,8 +228,13 @@ fn what_is_refused_and_where() {
     let short = table("0 32 linear d0:1 2040").expect_err("beyond the device");
     assert_eq!(
         short.to_string(),
-        "d0:1: device is too small: 2048 sectors, 2072 are mapped"
+        "table line 1, column 13: d0:1: device is too small: 2048 sectors, 2072 are mapped"
     );
+    let text = "0 8 zero\n\n8 16 striped 2 8 d0 0  d1:1 2041\n";
+    match table(text).expect_err("beyond the device") {
+        Error::Table(e) => assert_eq!((e.line, e.column), (3, 24), "{e}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -890,7 +890,20 @@ pub const BENCH: &[Opt] = &[
 ];
 
 /// Options of `ccd` beside the common ones.
-pub const CCD: &[Opt] = &[Opt::Fuse, Opt::Nbd, Opt::ReadOnly];
+pub const CCD: &[Opt] = &[
+    Opt::Direct,
+    Opt::Fuse,
+    Opt::IoDepth,
+    Opt::IoDriver,
+    Opt::MaxBuffer,
+    Opt::MaxClients,
+    Opt::MaxPayload,
+    Opt::MaxRequests,
+    Opt::Nbd,
+    Opt::Pin,
+    Opt::Queues,
+    Opt::ReadOnly,
+];
 
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];
@@ -904,9 +917,18 @@ pub const WRITE: &[Opt] = &[Opt::ActivationMode, Opt::Offset];
 /// Options of `serve` beside the common ones.
 pub const SERVE: &[Opt] = &[
     Opt::ActivationMode,
+    Opt::Direct,
     Opt::Fuse,
+    Opt::IoDepth,
+    Opt::IoDriver,
+    Opt::MaxBuffer,
+    Opt::MaxClients,
+    Opt::MaxPayload,
+    Opt::MaxRequests,
     Opt::Name,
     Opt::Nbd,
+    Opt::Pin,
+    Opt::Queues,
     Opt::ReadOnly,
     Opt::Table,
 ];

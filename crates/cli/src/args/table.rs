@@ -155,6 +155,10 @@ options! {
     LvmPartition, Some('l'), "lvmpartition", Flag, "Only PVs";
     Major, Some('j'), "major", Number, "Major number of the block device";
     Maps, Some('m'), "maps", Flag, "Show how extents are mapped";
+    MaxBuffer, None, "maxbuffer", Size('b'), "Data of one client's requests under way and replies not taken, in bytes";
+    MaxClients, None, "maxclients", Number, "NBD clients at one time";
+    MaxPayload, None, "maxpayload", Size('b'), "Largest read or write of an NBD client, in bytes";
+    MaxRequests, None, "maxrequests", Number, "Requests of one NBD client under way";
     MaxLogicalVolumes, Some('l'), "maxlogicalvolumes", Number, "Most LVs; 0 for no limit";
     MaxPhysicalVolumes, Some('p'), "maxphysicalvolumes", Number, "Most PVs; 0 for no limit";
     Maxrecoveryrate, None, "maxrecoveryrate", Size('k'), "Most recovery I/O per second and device";
@@ -196,12 +200,14 @@ options! {
     Permission, Some('p'), "permission", Choice(&["r", "rw"]), "Read-only or read-write";
     Persistent, Some('M'), "persistent", Choice(&["y", "n"]), "Keep device numbers";
     PhysicalExtentSize, Some('s'), "physicalextentsize", Size('m'), "Extent size";
+    Pin, None, "pin", Flag, "Bind each queue thread to a CPU";
     Poll, None, "poll", YesNo, "Whether unfinished moves and conversions go on";
     PoolMetadata, None, "poolmetadata", Text, "Metadata LV of a pool";
     Poolmetadatasize, None, "poolmetadatasize", SignedSize('m'), "Size of a pool's metadata LV";
     Poolmetadataspare, None, "poolmetadataspare", YesNo, "Keep a spare metadata LV";
     Profile, None, "profile", Text, "Command or metadata profile";
     PvMetadataCopies, None, "pvmetadatacopies", Choice(&["0", "1", "2"]), "Metadata areas per PV";
+    Queues, None, "queues", Number, "Queue threads; at most one a CPU is started";
     Quiet, Some('q'), "quiet", Count, "Fewer messages; twice: answer no";
     Raidintegrity, None, "raidintegrity", YesNo, "Checksums under a raid LV";
     Raidintegrityblocksize, None, "raidintegrityblocksize", Number, "Block size of those checksums";

@@ -71,4 +71,5 @@ pub mod demo;
 pub mod manpages;
 pub mod read;
 pub mod serve;
+pub mod serve_limits;
 pub mod write;

@@ -9,11 +9,11 @@ use ulvm::session::Allow;
 use ulvm_engine::backend::OpenHow;
 use ulvm_engine::device::Device;
 use ulvm_engine::export::nbd;
-use ulvm_engine::limits::Settings;
 use ulvm_engine::table_text::{OpenPaths, parse};
 
 use super::content::{describe, find_lv, missing};
 use super::lv_args::{lv_path, usage};
+use super::serve_limits::{direct, limits, settings};
 use crate::args::{Args, Opt};
 use crate::context::Context;
 use ulvm::activate::plan::Filler;
@@ -47,6 +47,7 @@ pub fn serve_devices(
             .map_err(|e| usage(command, format!("Invalid argument for --nbd: {e}")))?;
         addresses.push(address);
     }
+    let (engine, limits) = (settings(args, command)?, limits(args, command)?);
     let fuse = args.text(Opt::Fuse).map(Into::into);
     if addresses.is_empty() && fuse.is_none() {
         let text = "Please say where: --nbd unix:PATH, --nbd tcp:HOST:PORT or --fuse DIR.";
@@ -56,8 +57,8 @@ pub fn serve_devices(
         devices: devices()?,
         nbd: addresses,
         fuse,
-        engine: Settings::default(),
-        limits: nbd::Limits::default(),
+        engine,
+        limits,
     };
     serve(plan, |places| {
         for place in places {
@@ -84,6 +85,7 @@ pub fn of_text(args: &Args, from: &str, text: &str, name: &str) -> Result<Named>
         read_only: !write,
         exclusive: true,
         lock: true,
+        direct: direct(args),
         ..OpenHow::default()
     });
     let table = parse(text, &mut paths).map_err(|e| wrong(e.to_string()).with_source(e))?;
@@ -99,6 +101,7 @@ fn volumes(ctx: &Context, args: &Args, names: &[String]) -> Result<Vec<Named>> {
     let how = How {
         ignore_permission: true,
         exclusive: true,
+        direct: direct(args),
         missing: missing(ctx, args, Filler::Error),
         ..if write { How::WRITE } else { How::READ }
     };

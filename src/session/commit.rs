@@ -13,6 +13,7 @@ use ulvm_metadata::ondisk::{Label, MdaHeader};
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::Session;
+use super::read::not_utf8;
 use super::write::area;
 use crate::commit::run;
 use crate::discover;
@@ -78,6 +79,9 @@ impl Session {
                 format!("Refusing to write VG {}: {broken}", vg.name),
             )
         })?;
+        if let Some(line) = &vg.not_utf8 {
+            return Err(Error::refused(not_utf8(&vg.name, line)));
+        }
         if let Some(names) = &mut self.names
             && !names.contains(&vg.name)
         {

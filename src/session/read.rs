@@ -118,6 +118,9 @@ impl Session {
                 "Cannot change VG {name}: status {word} is unknown to this version."
             ));
         }
+        if let Some(line) = &vg.not_utf8 {
+            return refuse(not_utf8(name, line));
+        }
         if !vg.status.write && !allow.read_only {
             return refuse(format!("Volume group {name} is read-only"));
         }
@@ -140,4 +143,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Why a VG cannot be written again as it is.
+pub(super) fn not_utf8(name: &str, line: &str) -> String {
+    format!(
+        "Cannot change VG {name}: its metadata hold a string that is not UTF-8 and would be lost: {line}. Change the string with LVM2, or correct it in the file of a vgcfgbackup made by LVM2 and restore that."
+    )
 }

@@ -901,3 +901,68 @@ fn a_vg_with_a_missing_pv_is_changed_twice() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_same(&inventory.vgs[0], &now);
 }
+
+/// Puts the bytes of a text in place of others of the same length, in every area of these images.
+fn rewrite_texts(place: &Place, names: &[String], change: impl Fn(&[u8]) -> Vec<u8>) {
+    use ulvm_metadata::ondisk::{RawLocn, find_label, read_mda};
+    for name in names {
+        let mut data = std::fs::read(place.path(name)).unwrap();
+        let disk = ulvm_metadata::disk::MemDisk {
+            data: data.clone(),
+            log: Vec::new(),
+        };
+        for area in find_label(&disk).unwrap().unwrap().label.header.mdas {
+            let read = read_mda(&disk, area);
+            let mut header = read.header.unwrap();
+            let mut text = change(read.text().unwrap());
+            text.push(0);
+            header.committed = RawLocn {
+                size: text.len() as u64,
+                checksum: ulvm_metadata::crc::crc(&text),
+                ..header.committed
+            };
+            let at = (area.start.0 + header.committed.offset) as usize;
+            data[at..at + text.len()].copy_from_slice(&text);
+            let start = area.start.0 as usize;
+            data[start..start + 512].copy_from_slice(&header.encode());
+        }
+        std::fs::write(place.path(name), data).unwrap();
+    }
+}
+
+fn replace_bytes(text: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = text.windows(old.len()).position(|w| w == old).unwrap();
+    [&text[..at], new, &text[at + old.len()..]].concat()
+}
+
+#[test]
+fn a_vg_with_strings_that_are_not_utf8_is_read_and_never_rewritten() {
+    let place = Place::new();
+    let names = place.images(1);
+    place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    edit(&mut session, "wxyz");
+    drop(session);
+    rewrite_texts(&place, &names, |t| replace_bytes(t, b"wxyz", b"w\xff\xfez"));
+    let before = std::fs::read(place.path(&names[0])).unwrap();
+    let (inventory, warnings) = place.look(&names);
+    assert_eq!(inventory.vgs[0].vg.tags, ["w\u{fffd}\u{fffd}z"]);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let (mut session, _) = place.session(&names, "a=1");
+    let error = session.vg_for_write("vg", Allow::default()).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("not UTF-8") && said.contains("tags = "),
+        "{said}"
+    );
+    assert!(session.restore(Vg::clone(&inventory.vgs[0].vg)).is_err());
+    drop(session);
+    assert!(std::fs::read(place.path(&names[0])).unwrap() == before);
+    // The description is each command's own.
+    rewrite_texts(&place, &names, |t| {
+        let t = replace_bytes(t, b"w\xff\xfez", b"wxyz");
+        replace_bytes(&t, b"Write from", b"Write\xfffrom")
+    });
+    let (mut session, _) = place.session(&names, "a=1");
+    edit(&mut session, "more");
+}

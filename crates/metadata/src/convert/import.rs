@@ -30,10 +30,25 @@ pub fn import(text: &[u8]) -> Result<Imported, ImportError> {
         Err(_) => String::from_utf8_lossy(text),
     };
     let doc = text::parse_str(&text)?;
-    match import_doc(&doc) {
-        Ok(imported) => Ok(imported),
-        Err(e) => import_merged(&doc).unwrap_or(Err(e)),
+    let mut imported = match import_doc(&doc) {
+        Ok(imported) => imported,
+        Err(e) => import_merged(&doc).unwrap_or(Err(e))?,
+    };
+    if matches!(text, Cow::Owned(_)) {
+        imported.vg.not_utf8 = replaced_line(&imported.vg);
     }
+    Ok(imported)
+}
+
+/// The first line that would be written with a replacement character. Header, comments and the
+/// names of devices do not matter: every command writes its own.
+fn replaced_line(vg: &Vg) -> Option<String> {
+    let mut vg = vg.clone();
+    vg.pvs.values_mut().for_each(|pv| pv.device_hint = None);
+    let text = super::export(&vg, &TextHeader::default(), super::Style::Raw);
+    let mut lines = text.lines();
+    let line = lines.find(|l| l.contains(char::REPLACEMENT_CHARACTER))?;
+    Some(line.trim().to_owned())
 }
 
 /// Second attempt at a text in which keys occur twice: sections merge, of values the last rules.

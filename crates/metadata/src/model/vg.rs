@@ -54,6 +54,9 @@ pub struct Vg {
     /// `status` words ulvm does not know, of the VG or anything in it, as `object: WORD`. A VG
     /// with any is shown and never changed.
     pub unknown_status: Vec<String>,
+    /// A line of the text with a string that is not UTF-8, shown with replacement characters.
+    /// Strings are kept as UTF-8 here, so such a VG is shown and never changed.
+    pub not_utf8: Option<String>,
 }
 
 /// `status` words of a VG.
@@ -114,6 +117,7 @@ impl Vg {
             historical: None,
             extra: Vec::new(),
             unknown_status: Vec::new(),
+            not_utf8: None,
         }
     }
     /// The LV of that name.

@@ -4,13 +4,15 @@
 //! before each change. A file appears under its name only when its content is durable.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use self::unnamed::Unnamed;
 use crate::config::Config;
 use crate::error::{Error, Result};
+
+mod unnamed;
 
 /// The two directories and what is kept in them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,12 +62,12 @@ impl Store {
         let older = list(dir, vg);
         let index = older.last().map_or(0, |a| a.index + 1);
         let failed = |e| Error::io(format!("write archive in {}", dir.display()), e);
-        let temp = self.temp(dir, text).map_err(failed)?;
+        let temp = Unnamed::write(dir, text, 0o666 & !self.umask).map_err(failed)?;
         let mut random = [0u8; 4];
         random.copy_from_slice(&uuid::Uuid::new_v4().as_bytes()[..4]);
         let number = u32::from_le_bytes(random) >> 1;
         let path = dir.join(format!("{vg}_{index:05}-{number}.vg"));
-        temp.persist_noclobber(&path).map_err(|e| failed(e.error))?;
+        temp.appear(&path).map_err(failed)?;
         self.expire(&older);
         Ok(Some(path))
     }
@@ -98,15 +100,16 @@ impl Store {
         Ok(Some(path))
     }
 
-    /// Writes any file whole: a temporary one, flushed, renamed over it, the directory flushed.
+    /// Writes any file whole: without a name first, flushed, then in place of what has the name, the
+    /// directory flushed.
     pub fn write_file(&self, path: &Path, text: &str) -> Result<()> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
         let failed = |e| Error::io(format!("write {}", path.display()), e);
-        let temp = self.temp(dir, text).map_err(failed)?;
-        temp.persist(path).map_err(|e| failed(e.error))?;
+        let temp = Unnamed::write(dir, text, 0o666 & !self.umask).map_err(failed)?;
+        temp.replace(path).map_err(failed)?;
         fs::File::open(dir)
             .and_then(|d| d.sync_all())
             .map_err(failed)
@@ -117,16 +120,6 @@ impl Store {
         if let Some(dir) = &self.backup_dir {
             let _ = fs::remove_file(dir.join(vg));
         }
-    }
-
-    fn temp(&self, dir: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
-        let mut temp = tempfile::Builder::new()
-            .prefix(".ulvm_")
-            .permissions(fs::Permissions::from_mode(0o666 & !self.umask))
-            .tempfile_in(dir)?;
-        temp.write_all(text.as_bytes())?;
-        temp.as_file().sync_data()?;
-        Ok(temp)
     }
 }
 
@@ -171,6 +164,8 @@ pub fn list(dir: &Path, vg: &str) -> Vec<Archived> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn store(dir: &Path) -> Store {

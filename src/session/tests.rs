@@ -966,3 +966,21 @@ fn a_vg_with_strings_that_are_not_utf8_is_read_and_never_rewritten() {
     let (mut session, _) = place.session(&names, "a=1");
     edit(&mut session, "more");
 }
+
+#[test]
+fn a_vg_that_was_read_before_another_change_is_not_written() {
+    let place = Place::new();
+    let names = place.images(1);
+    place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    session.commit(&old, tagged(&old, "one")).unwrap();
+    let archived = list(&place, "archive").len();
+    let error = session.commit(&old, tagged(&old, "two")).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("seqno 2 now, 1 then"), "{said}");
+    assert!(session.remove_vg(&old).is_err() && session.repair(&old).is_err());
+    assert_eq!(list(&place, "archive").len(), archived);
+    drop(session);
+    assert_eq!(place.look(&names).0.vgs[0].vg.tags, ["one"]);
+}

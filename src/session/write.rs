@@ -101,6 +101,7 @@ impl Session {
     /// backup. PVs new in `new` must be orphans or PVs made in this session; PVs gone from it
     /// become orphans. A changed name is a rename. Returns the VG as it is now.
     pub fn commit(&mut self, old: &VgRead, new: Vg) -> Result<VgRead> {
+        self.check_current(old)?;
         let renamed = old.vg.name != new.name;
         if renamed {
             self.locks.take(&vg_lock(&new.name), LockMode::Exclusive)?;
@@ -120,6 +121,21 @@ impl Session {
             store.remove_backup(&old.vg.name);
         }
         self.finish(id, &store)
+    }
+
+    /// Refuses to go on from a VG that is not as this session knows it now.
+    fn check_current(&self, old: &VgRead) -> Result<()> {
+        let same = |v: &&VgRead| v.vg.id == old.vg.id;
+        match self.inventory.vgs.iter().find(same) {
+            Some(now) if now.vg.seqno != old.vg.seqno => Err(Error::new(
+                Kind::Locked,
+                format!(
+                    "Volume group {} was changed since it was read: its metadata have seqno {} now, {} then. Nothing was written.",
+                    old.vg.name, now.vg.seqno, old.vg.seqno
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a VG that did not exist.
@@ -145,6 +161,8 @@ impl Session {
         split: Vg,
         into: Option<&VgRead>,
     ) -> Result<VgRead> {
+        self.check_current(old)?;
+        into.map_or(Ok(()), |into| self.check_current(into))?;
         self.locks
             .take(&vg_lock(&split.name), LockMode::Exclusive)?;
         self.archive(&old.vg)?;
@@ -175,6 +193,8 @@ impl Session {
 
     /// vgmerge: `merged` is `into` with everything of `from`, which vanishes.
     pub fn commit_merge(&mut self, into: &VgRead, from: &VgRead, merged: Vg) -> Result<VgRead> {
+        self.check_current(into)?;
+        self.check_current(from)?;
         self.archive(&into.vg)?;
         self.archive(&from.vg)?;
         self.forget_hints();
@@ -188,6 +208,7 @@ impl Session {
 
     /// vgremove: empties the metadata areas, clears the used flag; the PVs become orphans.
     pub fn remove_vg(&mut self, old: &VgRead) -> Result<()> {
+        self.check_current(old)?;
         self.archive(&old.vg)?;
         self.forget_hints();
         let pvs: Vec<FoundPv> = old.found().cloned().collect();
@@ -247,6 +268,7 @@ impl Session {
     /// vgck --updatemetadata: writes the VG as it is, with seqno + 1, to all areas, bad ones
     /// included, and wipes what outdated PVs still carry of it.
     pub fn repair(&mut self, old: &VgRead) -> Result<VgRead> {
+        self.check_current(old)?;
         let mut new = Vg::clone(&old.vg);
         new.seqno = next_seqno(old.vg.seqno)?;
         let id = new.id;

@@ -298,6 +298,19 @@ impl Device {
         Enter::Wait
     }
 
+    /// Lets a request in if nothing is in its way; then it is in flight. None says that
+    /// [`Self::enter`] is to be asked.
+    pub(crate) fn try_pass(&self, op: Op, now: Instant) -> Option<Arc<Table>> {
+        if op.modifies() && self.read_only() {
+            return None;
+        }
+        let enter = self.try_enter(&self.read(), now);
+        match enter {
+            Some(Enter::Pass(table)) => Some(table),
+            Some(Enter::Wait | Enter::Refused(_)) | None => None,
+        }
+    }
+
     /// None if the gate is shut.
     fn try_enter(&self, state: &State, now: Instant) -> Option<Enter> {
         if state.suspended {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::backend::Backing;
+use crate::backend::{Backing, Store};
 use crate::error::Error;
 use crate::io::{SECTOR, Sectors};
 use crate::target::{DevIndex, Target};
@@ -59,6 +59,8 @@ pub struct Table {
     slots: Vec<Slot>,
     len: Sectors,
     logical: u32,
+    /// A backing device is a file that is used through the page cache.
+    cached: bool,
 }
 
 /// Why segments do not make a table.
@@ -154,12 +156,18 @@ impl Table {
         if let Some((_, short)) = segments.iter().find_map(|s| shortfall(s, &slots)) {
             return Err(short);
         }
+        let cached = |slot: &Slot| match slot.backing.store() {
+            Store::File(file) => !file.direct(),
+            Store::Mem(_) | Store::Device(_) => false,
+        };
+        let cached = slots.iter().any(cached);
         let logical = slots.iter().map(|s| s.backing.logical_block()).max();
         Ok(Self {
             segments,
             slots,
             len,
             logical: logical.unwrap_or(SECTOR as u32),
+            cached,
         })
     }
 
@@ -176,6 +184,11 @@ impl Table {
     /// Smallest unit that no client should go below: the largest of the backing devices'.
     pub fn logical_block(&self) -> u32 {
         self.logical
+    }
+
+    /// May some of it be in the page cache, so that the caller's thread could do a request at once?
+    pub(crate) fn may_be_cached(&self) -> bool {
+        self.cached
     }
 
     /// The segments in order.

@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::core::{Core, Mode};
 use super::inbox::Waiting;
+use super::inline::{Bytes, inline};
 use super::request::ChildOf;
 use super::slab::Id;
 use crate::backend::choice::{Route, route};
@@ -108,15 +109,16 @@ impl Core {
         };
         let way = match self.mode {
             Mode::Alone => Route::Inline,
+            Mode::Shared if self.tried(of.request) => Route::Driver,
             Mode::Shared => route(file, op),
         };
         let mut done = 0;
         if way != Route::Driver
             && file.align == 1
             && !op.fua()
-            && let Some(data) = &mut mem
+            && let Some(bytes) = mem.as_mut().and_then(|mem| bytes_of(op, mem))
         {
-            match inline(file, op, way, offset, data) {
+            match inline(file, way, offset, bytes) {
                 (n, None) if n < len => done = n,
                 (n, failed) => {
                     let kind = |e: Errno| (ErrorKind::from_errno(e.raw_os_error()), offset + n);
@@ -242,66 +244,17 @@ impl Core {
     }
 }
 
+/// The memory of a read or write. None if a read's may not be filled, which fails further on.
+fn bytes_of(op: Op, mem: &mut Slice) -> Option<Bytes<'_>> {
+    match op {
+        Op::Read => mem.bytes_mut().map(Bytes::Fill),
+        _ => Some(Bytes::From(mem.bytes())),
+    }
+}
+
 /// The part of zeroed memory that zeroes are written from.
 fn zeroes(kept: &mut Option<Lent>) -> &mut Lent {
     kept.get_or_insert_with(|| Buf::zeroed(ZERO_RUN as usize).lend_to_read())
-}
-
-/// Does a read or write in this thread. Gives the bytes done: all, or fewer if the rest would wait
-/// ([`Route::Try`]) or has failed.
-fn inline(
-    file: &FileStore,
-    op: Op,
-    way: Route,
-    offset: u64,
-    mem: &mut Slice,
-) -> (u64, Option<Errno>) {
-    let len = mem.len() as u64;
-    let mut done = 0;
-    while done < len {
-        let at = file.start + offset + done;
-        let result = match (op, mem.bytes_mut()) {
-            (Op::Read, None) => Err(Errno::INVAL),
-            (Op::Read, Some(bytes)) => {
-                let rest = &mut bytes[done as usize..];
-                match way {
-                    Route::Try => match try_read(file, rest, at) {
-                        Err(_) => return (done, None),
-                        ok => ok,
-                    },
-                    _ => rustix::io::retry_on_intr(|| rustix::io::pread(&file.fd, &mut *rest, at)),
-                }
-            }
-            _ => timed_write(file, &mem.bytes()[done as usize..], at),
-        };
-        match result {
-            Ok(0) => return (done, Some(Errno::IO)),
-            Ok(n) => done += n as u64,
-            Err(e) => return (done, Some(e)),
-        }
-    }
-    if way == Route::Try {
-        file.hints.tried(true);
-    }
-    (done, None)
-}
-
-fn try_read(file: &FileStore, into: &mut [u8], at: u64) -> Result<usize, Errno> {
-    let mut iov = [std::io::IoSliceMut::new(into)];
-    let result = rustix::io::preadv2(&file.fd, &mut iov, at, ReadWriteFlags::NOWAIT);
-    match result {
-        Err(Errno::OPNOTSUPP) => file.hints.nowait_unsupported(),
-        Err(_) => file.hints.tried(false),
-        Ok(_) => {}
-    }
-    result
-}
-
-fn timed_write(file: &FileStore, from: &[u8], at: u64) -> Result<usize, Errno> {
-    let began = std::time::Instant::now();
-    let result = rustix::io::retry_on_intr(|| rustix::io::pwrite(&file.fd, from, at));
-    file.hints.wrote(began.elapsed());
-    result
 }
 
 impl LeafOp {

@@ -5,8 +5,10 @@
 //! I/O are all served by that one thread, so an I/O goes down once and up once without changing
 //! threads. A task is told what happened ([`Event`]) and never waits.
 
+mod at_once;
 mod core;
 mod inbox;
+mod inline;
 mod leaf;
 mod request;
 mod slab;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::at_once::Outcome;
 use super::core::{Core, Due};
 use super::inbox::Waiting;
 use super::slab::Id;
@@ -43,6 +44,8 @@ pub(super) struct Active {
     offset: u64,
     len: u64,
     data: Option<Lent>,
+    /// This thread has tried it and not finished: it goes by the driver.
+    tried: bool,
     began: Instant,
     /// Children not done, plus one while children are being made.
     pending: u32,
@@ -68,21 +71,61 @@ impl Core {
         token: u64,
     ) {
         let (op, offset, len) = (request.op(), request.offset(), request.len());
-        let data = request.into_buf().map(|buf| match op {
+        let began = self.now;
+        let (mut table, mut tried) = (None, false);
+        let mut buf = request.into_buf();
+        if let Some(memory) = &mut buf {
+            table = device.try_pass(op, began);
+            let outcome = match &table {
+                Some(table) => self.at_once(table, op, offset, memory),
+                None => Outcome::NotTried,
+            };
+            if matches!(outcome, Outcome::Done) {
+                let completion = Completion {
+                    token,
+                    op,
+                    offset,
+                    len,
+                    result: Ok(()),
+                    buf,
+                };
+                return self.answer_done(task, device, began, completion);
+            }
+            tried = matches!(outcome, Outcome::Unfinished);
+        }
+        let data = buf.map(|buf| match op {
             Op::Read => buf.lend_to_fill(),
             _ => buf.lend_to_read(),
         });
-        self.submit_from(Origin::Task(task, token), device, (op, offset, len), data);
+        let origin = Origin::Task(task, token);
+        let id = self.activate(origin, device, (op, offset, len), data, tried);
+        match table {
+            Some(table) => self.dispatch(id, table),
+            None => self.enter(id),
+        }
     }
 
-    pub(super) fn submit_from(
+    /// Makes a request to a lower device.
+    fn submit_child(
+        &mut self,
+        of: ChildOf,
+        device: &Arc<Device>,
+        what: (Op, u64, u64),
+        data: Option<Lent>,
+    ) {
+        let id = self.activate(Origin::Child(of), device, what, data, false);
+        self.enter(id);
+    }
+
+    fn activate(
         &mut self,
         origin: Origin,
         device: &Arc<Device>,
         (op, offset, len): (Op, u64, u64),
         data: Option<Lent>,
-    ) {
-        let id = self.active.insert(Active {
+        tried: bool,
+    ) -> Id {
+        self.active.insert(Active {
             origin,
             device: Arc::clone(device),
             table: None,
@@ -90,11 +133,16 @@ impl Core {
             offset,
             len,
             data,
+            tried,
             began: self.now,
             pending: 1,
             error: None,
-        });
-        self.enter(id);
+        })
+    }
+
+    /// Did this thread try the request and not finish it?
+    pub(super) fn tried(&self, id: Id) -> bool {
+        self.active.get(id).is_some_and(|a| a.tried)
     }
 
     /// A gate has opened.
@@ -294,7 +342,7 @@ impl Core {
         match backing.store() {
             Store::Device(lower) => {
                 let what = (child.op, child.offset, child.len);
-                self.submit_from(Origin::Child(of), lower, what, mem.map(Slice::lend));
+                self.submit_child(of, lower, what, mem.map(Slice::lend));
             }
             Store::Mem(_) | Store::File(_) => {
                 self.begin_leaf(of, backing, child.op, child.offset, child.len, mem);

@@ -55,23 +55,26 @@ pub fn extents(device: &Device, offset: u64, len: u64, max: usize) -> Vec<Extent
     found.extents
 }
 
-/// File systems on which giving back and zeroing a range is a matter of its extents:
-/// ext4, XFS, Btrfs, tmpfs.
-const ZEROES_FAST: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
+/// File systems on which giving back and zeroing a range is a matter of its extents: ext4, XFS, Btrfs.
+const ZEROES_FAST: [u64; 3] = [0xef53, 0x5846_5342, 0x9123_683e];
+/// tmpfs: gives back a range, but cannot zero one otherwise than by writing.
+const TMPFS: u64 = 0x0102_1994;
 
-/// Is zeroing a range of the device faster than writing zeroes, wherever it lies? Block devices are
-/// taken for slow: the kernel does not say.
-pub fn zeroes_fast(device: &Device) -> bool {
+/// Is zeroing a range of the device faster than writing zeroes, wherever it lies, if its space may
+/// be given back (`unmap`) or has to stay? Block devices are taken for slow: the kernel does not say.
+pub fn zeroes_fast(device: &Device, unmap: bool) -> bool {
     device.table().is_some_and(|table| {
         table.slots().iter().all(|slot| match slot.backing.store() {
             Store::Mem(_) => true,
-            Store::Device(lower) => zeroes_fast(lower),
+            Store::Device(lower) => zeroes_fast(lower, unmap),
             Store::File(file) => {
                 let regular = rustix::fs::fstat(&file.fd)
                     .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
                 regular
-                    && rustix::fs::fstatfs(&file.fd)
-                        .is_ok_and(|fs| ZEROES_FAST.contains(&(fs.f_type as u64)))
+                    && rustix::fs::fstatfs(&file.fd).is_ok_and(|fs| {
+                        let kind = fs.f_type as u64;
+                        ZEROES_FAST.contains(&kind) || (unmap && kind == TMPFS)
+                    })
             }
         })
     })

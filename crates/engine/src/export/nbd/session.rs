@@ -71,7 +71,6 @@ pub(super) struct Session {
     free: Vec<usize>,
     under_way: usize,
     max_requests: usize,
-    fast_zeroes: bool,
     /// A request that waits for a buffer.
     waiting: Option<Request>,
 }
@@ -81,7 +80,6 @@ impl Session {
         // The pool counts whole pages, and one largest payload has to fit whatever else is there.
         let payload = (limits.payload as usize).next_multiple_of(crate::buf::ALIGN);
         Self {
-            fast_zeroes: extents::zeroes_fast(&export.device),
             chosen,
             export,
             intake: Intake::default(),
@@ -195,7 +193,9 @@ impl Session {
             }
             Action::Write { fua } => DeviceRequest::write(offset, payload?, fua),
             Action::Trim { .. } => DeviceRequest::discard(offset, length),
-            Action::Zeroes { fast: true, .. } if !self.fast_zeroes => {
+            Action::Zeroes {
+                fast: true, unmap, ..
+            } if !extents::zeroes_fast(&self.export.device, unmap) => {
                 let text = "zeroing is no faster than writing here";
                 self.error(Errno::NotSup, request.cookie, None, text, out);
                 return None;

@@ -28,8 +28,9 @@ pub enum Access {
 
 /// Memory and file alignment of direct I/O: no device in use has larger logical blocks.
 const ALIGN: usize = 4096;
-/// Largest piece moved through the aligned buffer at once.
-const PIECE: usize = 1 << 20;
+/// Largest piece moved through the aligned buffer at once: enough for a device to be busy, and
+/// little memory to fill with zeros first.
+const PIECE: usize = 1 << 18;
 /// Bytes read at once when a device is first looked at: the label sectors, and the header of a
 /// metadata area at its usual place.
 const HEAD: usize = 8192;

@@ -106,6 +106,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     session
         .ui()
         .print(format!("Logical volume \"{lv}\" created."));
+    session.leave();
     Ok(())
 }
 

@@ -47,6 +47,7 @@ pub fn run(ctx: &Context, args: &Args, base: Base) -> Result<()> {
     let mut session = ctx.session()?;
     let wanted = collect::read(ctx, &mut session, args, options.base, &mut worst)?;
     print(ctx, &session, &wanted, &options, &mut worst);
+    session.leave();
     worst.finish()
 }
 
@@ -155,12 +156,14 @@ fn sort(rows: &mut Vec<Row<'_>>, keys: &[SortKey]) {
     if keys.is_empty() {
         return;
     }
-    let mut keyed: Vec<(Vec<Value<'_>>, Row<'_>)> = rows
+    let values: Vec<Value<'_>> = rows
         .iter()
-        .map(|row| (keys.iter().map(|k| sort_value(k, row)).collect(), *row))
+        .flat_map(|row| keys.iter().map(|key| sort_value(key, row)))
         .collect();
-    keyed.sort_by(|(a, _), (b, _)| {
-        for ((x, y), key) in a.iter().zip(b).zip(keys) {
+    let of_row = |row: usize| &values[row * keys.len()..(row + 1) * keys.len()];
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|a, b| {
+        for ((x, y), key) in of_row(*a).iter().zip(of_row(*b)).zip(keys) {
             let order = if key.descending {
                 y.compare(x)
             } else {
@@ -172,7 +175,9 @@ fn sort(rows: &mut Vec<Row<'_>>, keys: &[SortKey]) {
         }
         Ordering::Equal
     });
-    *rows = keyed.into_iter().map(|k| k.1).collect();
+    if !order.is_sorted() {
+        *rows = order.into_iter().map(|row| rows[row]).collect();
+    }
 }
 
 /// Hidden LVs sort by their names, not by their brackets.

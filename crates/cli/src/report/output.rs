@@ -6,8 +6,6 @@ mod yaml;
 
 pub use json::quote;
 
-use std::borrow::Cow;
-
 use super::fields::Field;
 use super::row::Row;
 use super::value::{Style, Value};
@@ -104,8 +102,4 @@ pub fn write(objects: &[Object<'_>], layout: &Layout, style: &Style, put: &mut d
         Format::JsonStd => json::write(objects, style, true, put),
         Format::Yaml => yaml::write(objects, style, put),
     }
-}
-
-fn shown<'v>(value: &'v Value<'_>, style: &Style) -> Cow<'v, str> {
-    value.show(style)
 }

@@ -1,5 +1,7 @@
 //! Times as reports show them (`report/time_format`) and as selections name them.
 
+use std::fmt::{self, Write as _};
+
 /// Offset of local time from UTC in seconds, as a function of the time.
 pub type Offset = fn(i64) -> i32;
 
@@ -107,10 +109,16 @@ impl TimeFormat {
 
     /// A moment.
     pub fn show(&self, utc: i64) -> String {
+        let mut out = String::with_capacity(32);
+        self.push(utc, &mut out);
+        out
+    }
+
+    /// [`TimeFormat::show`] at the end of `out`.
+    pub fn push(&self, utc: i64, out: &mut String) {
         let offset = i64::from((self.offset)(utc));
         let seconds = utc.saturating_add(offset);
         let civil = Civil::of(seconds);
-        let mut out = String::with_capacity(32);
         let mut chars = self.format.chars();
         while let Some(c) = chars.next() {
             if c != '%' {
@@ -118,54 +126,64 @@ impl TimeFormat {
                 continue;
             }
             match chars.next() {
-                Some(directive) => out.push_str(&expand(directive, seconds, offset, &civil)),
+                // Writing to a string cannot fail.
+                Some(directive) => {
+                    let _ = expand(out, directive, seconds, offset, &civil);
+                }
                 None => out.push('%'),
             }
         }
-        out
     }
 }
 
-fn expand(directive: char, seconds: i64, offset: i64, t: &Civil) -> String {
+fn expand(out: &mut String, directive: char, seconds: i64, offset: i64, t: &Civil) -> fmt::Result {
     let weekday = usize::try_from((seconds.div_euclid(86_400) + 4).rem_euclid(7)).unwrap_or(0);
     let month = MONTHS[t.month.clamp(1, 12) as usize - 1];
     match directive {
-        'Y' => t.year.to_string(),
-        'y' => format!("{:02}", t.year.rem_euclid(100)),
-        'C' => format!("{:02}", t.year.div_euclid(100)),
-        'm' => format!("{:02}", t.month),
-        'd' => format!("{:02}", t.day),
-        'e' => format!("{:2}", t.day),
-        'H' => format!("{:02}", t.hour),
-        'I' => format!("{:02}", (t.hour + 11) % 12 + 1),
-        'k' => format!("{:2}", t.hour),
-        'l' => format!("{:2}", (t.hour + 11) % 12 + 1),
-        'M' => format!("{:02}", t.minute),
-        'S' => format!("{:02}", t.second),
-        'p' => if t.hour < 12 { "AM" } else { "PM" }.to_owned(),
-        'P' => if t.hour < 12 { "am" } else { "pm" }.to_owned(),
-        'T' => format!("{:02}:{:02}:{:02}", t.hour, t.minute, t.second),
-        'R' => format!("{:02}:{:02}", t.hour, t.minute),
-        'F' => format!("{}-{:02}-{:02}", t.year, t.month, t.day),
-        'D' => format!("{:02}/{:02}/{:02}", t.month, t.day, t.year.rem_euclid(100)),
-        's' => seconds.saturating_sub(offset).to_string(),
-        'Z' if offset == 0 => "UTC".to_owned(),
+        'Y' => write!(out, "{}", t.year),
+        'y' => write!(out, "{:02}", t.year.rem_euclid(100)),
+        'C' => write!(out, "{:02}", t.year.div_euclid(100)),
+        'm' => write!(out, "{:02}", t.month),
+        'd' => write!(out, "{:02}", t.day),
+        'e' => write!(out, "{:2}", t.day),
+        'H' => write!(out, "{:02}", t.hour),
+        'I' => write!(out, "{:02}", (t.hour + 11) % 12 + 1),
+        'k' => write!(out, "{:2}", t.hour),
+        'l' => write!(out, "{:2}", (t.hour + 11) % 12 + 1),
+        'M' => write!(out, "{:02}", t.minute),
+        'S' => write!(out, "{:02}", t.second),
+        'p' => out.write_str(if t.hour < 12 { "AM" } else { "PM" }),
+        'P' => out.write_str(if t.hour < 12 { "am" } else { "pm" }),
+        'T' => write!(out, "{:02}:{:02}:{:02}", t.hour, t.minute, t.second),
+        'R' => write!(out, "{:02}:{:02}", t.hour, t.minute),
+        'F' => write!(out, "{}-{:02}-{:02}", t.year, t.month, t.day),
+        'D' => write!(
+            out,
+            "{:02}/{:02}/{:02}",
+            t.month,
+            t.day,
+            t.year.rem_euclid(100)
+        ),
+        's' => write!(out, "{}", seconds.saturating_sub(offset)),
+        'Z' if offset == 0 => out.write_str("UTC"),
         'z' | 'Z' => {
             let minutes = offset.abs() / 60;
             let sign = if offset < 0 { '-' } else { '+' };
-            format!("{sign}{:02}{:02}", minutes / 60, minutes % 60)
+            write!(out, "{sign}{:02}{:02}", minutes / 60, minutes % 60)
         }
-        'a' => DAYS[weekday][..3].to_owned(),
-        'A' => DAYS[weekday].to_owned(),
-        'b' | 'h' => month[..3].to_owned(),
-        'B' => month.to_owned(),
-        'u' => (if weekday == 0 { 7 } else { weekday }).to_string(),
-        'w' => weekday.to_string(),
-        'j' => format!(
+        'a' => out.write_str(&DAYS[weekday][..3]),
+        'A' => out.write_str(DAYS[weekday]),
+        'b' | 'h' => out.write_str(&month[..3]),
+        'B' => out.write_str(month),
+        'u' => write!(out, "{}", (if weekday == 0 { 7 } else { weekday })),
+        'w' => write!(out, "{}", weekday),
+        'j' => write!(
+            out,
             "{:03}",
             days_from_civil(t.year, t.month, t.day) - days_from_civil(t.year, 1, 1) + 1
         ),
-        'c' => format!(
+        'c' => write!(
+            out,
             "{} {} {:2} {:02}:{:02}:{:02} {}",
             &DAYS[weekday][..3],
             &month[..3],
@@ -175,10 +193,10 @@ fn expand(directive: char, seconds: i64, offset: i64, t: &Civil) -> String {
             t.second,
             t.year
         ),
-        'n' => "\n".to_owned(),
-        't' => "\t".to_owned(),
-        '%' => "%".to_owned(),
-        other => format!("%{other}"),
+        'n' => out.write_str("\n"),
+        't' => out.write_str("\t"),
+        '%' => out.write_str("%"),
+        other => write!(out, "%{other}"),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sizes as reports show them (`--units`).
 
+use std::fmt::Write as _;
+
 /// Which unit sizes are shown in.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Units {
@@ -86,47 +88,78 @@ impl Units {
 
     /// A size given in 512-byte sectors.
     pub fn show(&self, sectors: u64) -> String {
-        let suffix = |letter: char| {
-            if self.suffix {
-                letter.to_string()
-            } else {
-                String::new()
-            }
-        };
+        let mut out = String::with_capacity(16);
+        self.push(sectors, &mut out);
+        out
+    }
+
+    /// [`Units::show`] at the end of `out`.
+    pub fn push(&self, sectors: u64, out: &mut String) {
         match self.scale {
-            Scale::Human { .. } if sectors == 0 => format!("0{}", suffix(' ')),
-            Scale::Fixed { letter, .. } if sectors == 0 => format!("0{}", suffix(letter)),
-            Scale::Fixed {
-                bytes: 1.0,
-                letter,
-                decimals: 0,
-            } => {
-                format!("{}{}", u128::from(sectors) * 512, suffix(letter))
+            Scale::Human { .. } if sectors == 0 => {
+                out.push('0');
+                self.push_letter(' ', out);
             }
+            Scale::Human { base, mark } => push_human(sectors, base, mark, out),
             Scale::Fixed {
                 bytes,
                 letter,
                 decimals,
             } => {
-                let value = in_bytes(sectors) / bytes;
-                format!("{value:.decimals$}{}", suffix(letter))
-            }
-            Scale::Human { base, mark } => {
-                let (value, power) = human(sectors, base);
-                let letter = LETTERS.chars().nth(power).unwrap_or('e');
-                let letter = if base == 1000 {
-                    letter.to_ascii_uppercase()
+                // Writing to a string cannot fail.
+                let _ = if sectors == 0 {
+                    out.write_char('0')
+                } else if bytes == 1.0 && decimals == 0 {
+                    write!(out, "{}", u128::from(sectors) * 512)
                 } else {
-                    letter
+                    let value = in_bytes(sectors) / bytes;
+                    write!(out, "{value:.decimals$}")
                 };
-                let decimals = if power == 0 { 0 } else { 2 };
-                let number = format!("{value:.decimals$}");
-                let up = mark && number.parse::<f64>().is_ok_and(|shown| shown > value);
-                // LVM2 leaves the letter of a unit that it chose itself, whatever was asked for.
-                format!("{}{number}{letter}", if up { "<" } else { "" })
+                self.push_letter(letter, out);
             }
         }
     }
+
+    fn push_letter(&self, letter: char, out: &mut String) {
+        if self.suffix {
+            out.push(letter);
+        }
+    }
+}
+
+/// In the largest unit that leaves a whole part. LVM2 leaves the letter of a unit that it chose
+/// itself, whatever was asked for.
+fn push_human(sectors: u64, base: u64, mark: bool, out: &mut String) {
+    let (value, power) = human(sectors, base);
+    let letter = LETTERS.chars().nth(power).unwrap_or('e');
+    if base == 1024
+        && let Some((whole, part)) = quarters(sectors, power)
+    {
+        let _ = write!(out, "{whole}{part}{letter}");
+        return;
+    }
+    let letter = if base == 1000 {
+        letter.to_ascii_uppercase()
+    } else {
+        letter
+    };
+    let decimals = if power == 0 { 0 } else { 2 };
+    let number = format!("{value:.decimals$}");
+    let up = mark && number.parse::<f64>().is_ok_and(|shown| shown > value);
+    let _ = write!(out, "{}{number}{letter}", if up { "<" } else { "" });
+}
+
+/// Whole units of 1024^`power` bytes and the two decimals behind them, if there is nothing beyond
+/// quarters of a unit: most sizes are such, and need no rounding.
+fn quarters(sectors: u64, power: usize) -> Option<(u128, &'static str)> {
+    let bytes = u128::from(sectors) * 512;
+    let bits = 10 * power;
+    let quarter = bits.checked_sub(2)?;
+    let whole_quarters = bytes >> quarter;
+    (whole_quarters << quarter == bytes).then(|| {
+        let part = [".00", ".25", ".50", ".75"][(whole_quarters & 3) as usize];
+        (bytes >> bits, part)
+    })
 }
 
 impl Units {

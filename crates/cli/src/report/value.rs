@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use super::time::TimeFormat;
 use super::units::Units;
@@ -99,6 +100,18 @@ impl<'a> Value<'a> {
     /// A known flag.
     pub fn flag(set: bool, word: &'static str) -> Self {
         Self::Flag(Some(set), word)
+    }
+
+    /// Puts it at the end of `out` as shown. Reports of thousands of rows are made of this: what
+    /// has to be worked out needs no string of its own.
+    pub fn push(&self, style: &Style, out: &mut String) {
+        match self {
+            // Writing to a string cannot fail.
+            Self::Number(n) => drop(write!(out, "{n}")),
+            Self::Size(sectors) => style.units.push(*sectors, out),
+            Self::Time(t) => style.time.push(*t, out),
+            other => out.push_str(&other.show(style)),
+        }
     }
 
     /// As shown.

@@ -443,7 +443,10 @@ fn import_lv(
             "minor" => lv.minor = Some(item.number()?),
             "segment_count" => {
                 let count: u32 = item.number()?;
-                lv.segments.reserve((count as usize).min(section.weight()));
+                // Exact: most LVs have one segment, and room for four of them in each of thousands
+                // of LVs would be most of the memory of a VG.
+                lv.segments
+                    .reserve_exact((count as usize).min(section.weight()));
                 segment_count = Some(count);
             }
             key => match item.node {

@@ -49,7 +49,9 @@ pub fn parse_str(text: &str) -> Result<Doc<'_>, TextError> {
         text,
         bytes: text.as_bytes(),
         at: 0,
-        entries: Vec::with_capacity(text.len().min(MAX_LEN) / 16 + 8),
+        // LVM2's texts have an entry in 15 bytes. Room that is not used costs nothing; growing
+        // moves what is there.
+        entries: Vec::with_capacity(text.len().min(MAX_LEN) / 10 + 8),
         comments: Vec::new(),
         unescaped: Vec::new(),
         open: Vec::new(),

@@ -1,6 +1,6 @@
 //! In columns.
 
-use super::{Layout, Table, shown};
+use super::{Layout, Table};
 use crate::report::value::Style;
 
 /// Writes one table; one without rows is not written at all.
@@ -8,13 +8,7 @@ pub fn write(table: &Table<'_>, layout: &Layout, style: &Style, put: &mut dyn Fn
     if table.rows.is_empty() || table.columns.is_empty() {
         return;
     }
-    let cells: Vec<Vec<String>> = (0..table.rows.len())
-        .map(|r| {
-            (0..table.columns.len())
-                .map(|c| cell(table, r, c, style))
-                .collect()
-        })
-        .collect();
+    let cells = Cells::of(table, style);
     if layout.rows_as_columns {
         transposed(table, &cells, layout, put);
     } else {
@@ -22,9 +16,45 @@ pub fn write(table: &Table<'_>, layout: &Layout, style: &Style, put: &mut dyn Fn
     }
 }
 
-fn cell(table: &Table<'_>, row: usize, column: usize, style: &Style) -> String {
-    let value = table.value(row, column);
-    shown(&value, style).into_owned()
+/// All values as text, in one string, since there may be millions of them: widths are known only
+/// when all have been seen.
+struct Cells {
+    text: String,
+    /// Where each ends, row by row.
+    ends: Vec<usize>,
+    columns: usize,
+}
+
+impl Cells {
+    fn of(table: &Table<'_>, style: &Style) -> Self {
+        let columns = table.columns.len();
+        let mut cells = Self {
+            text: String::new(),
+            ends: Vec::with_capacity(table.rows.len() * columns),
+            columns,
+        };
+        for row in 0..table.rows.len() {
+            for column in 0..columns {
+                table.value(row, column).push(style, &mut cells.text);
+                cells.ends.push(cells.text.len());
+            }
+        }
+        cells
+    }
+
+    fn rows(&self) -> usize {
+        self.ends.len() / self.columns
+    }
+
+    fn get(&self, row: usize, column: usize) -> &str {
+        let n = row * self.columns + column;
+        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        &self.text[start..self.ends[n]]
+    }
+
+    fn column(&self, column: usize) -> impl Iterator<Item = &str> {
+        (0..self.rows()).map(move |row| self.get(row, column))
+    }
 }
 
 /// What stands before and behind a value.
@@ -37,13 +67,13 @@ fn frame(table: &Table<'_>, column: usize, layout: &Layout) -> (String, &'static
     (format!("LVM2_{name}={quote}"), quote)
 }
 
-fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dyn FnMut(&str)) {
+fn plain(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(&str)) {
     let widths: Vec<usize> = table
         .columns
         .iter()
         .enumerate()
         .map(|(c, field)| {
-            let longest = cells.iter().map(|r| width(&r[c])).max().unwrap_or(0);
+            let longest = cells.column(c).map(width).max().unwrap_or(0);
             longest.max(field.width).max(field.heading.len())
         })
         .collect();
@@ -52,13 +82,12 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
             true => widths[column].saturating_sub(width(text)),
             false => 0,
         };
-        let blanks = std::iter::repeat_n(' ', room);
         if right {
-            line.extend(blanks);
+            push_blanks(line, room);
             line.push_str(text);
         } else {
             line.push_str(text);
-            line.extend(blanks);
+            push_blanks(line, room);
         }
     };
     let mut line = String::with_capacity(256);
@@ -76,15 +105,15 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
     let frames: Vec<(String, &str)> = (0..table.columns.len())
         .map(|c| frame(table, c, layout))
         .collect();
-    for row in cells {
+    for row in 0..cells.rows() {
         line.clear();
         line.push_str("  ");
-        for (c, text) in row.iter().enumerate() {
+        for (c, field) in table.columns.iter().enumerate() {
             if c > 0 {
                 line.push_str(&layout.separator);
             }
             line.push_str(&frames[c].0);
-            padded(&mut line, text, c, table.columns[c].kind.right());
+            padded(&mut line, cells.get(row, c), c, field.kind.right());
             line.push_str(frames[c].1);
         }
         line.push('\n');
@@ -92,16 +121,13 @@ fn plain(table: &Table<'_>, cells: &[Vec<String>], layout: &Layout, put: &mut dy
     }
 }
 
-fn transposed(
-    table: &Table<'_>,
-    cells: &[Vec<String>],
-    layout: &Layout,
-    put: &mut dyn FnMut(&str),
-) {
+fn transposed(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(&str)) {
     for (c, field) in table.columns.iter().enumerate() {
         let (before, behind) = frame(table, c, layout);
         let heading = layout.headings.then(|| field.heading.to_owned());
-        let values = cells.iter().map(|r| format!("{before}{}{behind}", r[c]));
+        let values = cells
+            .column(c)
+            .map(|text| format!("{before}{text}{behind}"));
         let texts: Vec<String> = heading.into_iter().chain(values).collect();
         put(&format!("  {}\n", texts.join(&layout.separator)));
     }
@@ -110,4 +136,13 @@ fn transposed(
 /// Bytes, as LVM2 counts.
 fn width(text: &str) -> usize {
     text.len()
+}
+
+fn push_blanks(line: &mut String, mut count: usize) {
+    const BLANKS: &str = "                                ";
+    while count > BLANKS.len() {
+        line.push_str(BLANKS);
+        count -= BLANKS.len();
+    }
+    line.push_str(&BLANKS[..count]);
 }

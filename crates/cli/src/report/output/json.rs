@@ -1,6 +1,6 @@
 //! JSON: LVM2's own shape (every value a string, one row a line), and the one with types.
 
-use super::{Object, Table, shown};
+use super::{Object, Table};
 use crate::report::fields::Kind;
 use crate::report::value::{Style, Value};
 
@@ -13,6 +13,16 @@ pub fn quote(text: &str) -> String {
 
 fn push_quoted(out: &mut String, text: &str) {
     out.push('"');
+    let plain = |c: u8| matches!(c, b' '..=b'~') && c != b'"' && c != b'\\';
+    if text.bytes().all(plain) {
+        out.push_str(text);
+    } else {
+        push_escaped(out, text);
+    }
+    out.push('"');
+}
+
+fn push_escaped(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '"' => out.push_str("\\\""),
@@ -24,55 +34,60 @@ fn push_quoted(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
-    out.push('"');
 }
 
 /// Writes the whole document.
 pub fn write(objects: &[Object<'_>], style: &Style, typed: bool, put: &mut dyn FnMut(&str)) {
-    let mut line = |depth: usize, text: &str| put(&format!("  {}{text}\n", " ".repeat(4 * depth)));
-    line(0, "{");
-    line(1, "\"report\": [");
+    let line = |put: &mut dyn FnMut(&str), depth: usize, text: &str| {
+        put(&format!("  {}{text}\n", " ".repeat(4 * depth)));
+    };
+    line(put, 0, "{");
+    line(put, 1, "\"report\": [");
     for (i, object) in objects.iter().enumerate() {
         if i > 0 {
-            line(2, ",");
+            line(put, 2, ",");
         }
-        line(2, "{");
+        line(put, 2, "{");
         for (j, table) in object.iter().enumerate() {
             if j > 0 {
-                line(3, ",");
+                line(put, 3, ",");
             }
-            line(3, &format!("\"{}\": [", table.name));
-            for r in 0..table.rows.len() {
-                let comma = if r + 1 < table.rows.len() { "," } else { "" };
-                line(4, &format!("{}{comma}", row(table, r, style, typed)));
-            }
-            line(3, "]");
+            line(put, 3, &format!("\"{}\": [", table.name));
+            put_rows(table, style, typed, put);
+            line(put, 3, "]");
         }
-        line(2, "}");
+        line(put, 2, "}");
     }
-    line(1, "]");
-    line(0, "}");
+    line(put, 1, "]");
+    line(put, 0, "}");
 }
 
-fn row(table: &Table<'_>, r: usize, style: &Style, typed: bool) -> String {
-    let mut out = String::with_capacity(64 * table.columns.len());
-    out.push('{');
-    for (c, field) in table.columns.iter().enumerate() {
-        if c > 0 {
-            out.push_str(", ");
+fn put_rows(table: &Table<'_>, style: &Style, typed: bool, put: &mut dyn FnMut(&str)) {
+    let keys: Vec<String> = (table.columns.iter().enumerate())
+        .map(|(c, field)| format!("{}\"{}\":", if c > 0 { ", " } else { "" }, field.id))
+        .collect();
+    let (mut line, mut text) = (String::new(), String::new());
+    for r in 0..table.rows.len() {
+        line.clear();
+        line.push_str("                  {");
+        for (c, field) in table.columns.iter().enumerate() {
+            line.push_str(&keys[c]);
+            let value = table.value(r, c);
+            if typed {
+                push_typed(&mut line, &value, field.kind, style);
+            } else {
+                text.clear();
+                value.push(style, &mut text);
+                push_quoted(&mut line, &text);
+            }
         }
-        out.push('"');
-        out.push_str(field.id);
-        out.push_str("\":");
-        let value = table.value(r, c);
-        if typed {
-            push_typed(&mut out, &value, field.kind, style);
+        line.push_str(if r + 1 < table.rows.len() {
+            "},\n"
         } else {
-            push_quoted(&mut out, &shown(&value, style));
-        }
+            "}\n"
+        });
+        put(&line);
     }
-    out.push('}');
-    out
 }
 
 /// Numbers bare, lists as arrays, what is undefined as null. Sizes are numbers only if their unit
@@ -90,7 +105,7 @@ fn push_typed(out: &mut String, value: &Value<'_>, kind: Kind, style: &Style) {
         }
         Value::Flag(None, _) if kind == Kind::Number => out.push_str("null"),
         Value::Size(_) | Value::Flag(..) => {
-            let text = shown(value, style);
+            let text = value.show(style);
             if text.parse::<f64>().is_ok_and(f64::is_finite) {
                 out.push_str(&text);
             } else {
@@ -98,7 +113,7 @@ fn push_typed(out: &mut String, value: &Value<'_>, kind: Kind, style: &Style) {
             }
         }
         Value::Text(_) | Value::Named(..) | Value::NamedSize(..) | Value::Time(_) => {
-            push_quoted(out, &shown(value, style));
+            push_quoted(out, &value.show(style));
         }
     }
 }

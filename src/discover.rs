@@ -94,7 +94,7 @@ const SKIPPED: [&str; 9] = [
     "cpu",
 ];
 
-/// Finds the devices of a command, in a fixed order: as listed, or by number.
+/// Finds the devices of a command, in no order that means anything: see [`sort`].
 pub fn candidates(config: &Config, source: &Source) -> Result<Vec<Candidate>> {
     match source {
         Source::Listed(names) => names.iter().map(|n| named(n)).collect(),
@@ -108,6 +108,26 @@ pub fn candidates(config: &Config, source: &Source) -> Result<Vec<Candidate>> {
             found.retain(|c| listed_in(file, c));
             Ok(found)
         }
+    }
+}
+
+/// Puts devices into the order in which a command goes through them: block devices as LVM2 does,
+/// then files as they were.
+pub fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by_key(|c| place(&c.device.kind));
+}
+
+/// Where LVM2 comes across a device: by its number, least significant byte first (seen of loop
+/// devices 4096, 4353, 4093, 8191, which it lists in this order).
+fn place(kind: &DeviceKind) -> (bool, u32) {
+    match *kind {
+        DeviceKind::Block { major, minor } => {
+            let number = rustix::fs::makedev(major, minor);
+            // The number's lower half holds all bits of the numbers that devices have.
+            let [a, b, c, d, ..] = number.to_le_bytes();
+            (false, u32::from_be_bytes([a, b, c, d]))
+        }
+        DeviceKind::File => (true, 0),
     }
 }
 
@@ -433,6 +453,17 @@ fn walk(dir: &Path, depth: u32, names: &mut BTreeMap<u64, Vec<String>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_come_in_the_order_of_their_numbers_read_backwards() {
+        let device = |minor| DeviceKind::Block { major: 7, minor };
+        let mut kinds: Vec<_> = [4093, 8191, 4353, 4096, 1].map(device).into();
+        kinds.push(DeviceKind::File);
+        kinds.sort_by_key(place);
+        let expected = [4096, 1, 4353, 4093, 8191].map(device);
+        assert_eq!(&kinds[..5], expected);
+        assert_eq!(kinds[5], DeviceKind::File);
+    }
 
     #[test]
     fn files_are_named_as_given_and_partitions_by_number() {

@@ -81,6 +81,7 @@ impl Session {
         for name in &self.named {
             candidates.extend(discover::named(name));
         }
+        discover::sort(&mut candidates);
         let rules = self.rules();
         self.scan.read_all(candidates, rules);
         if let Source::File(file) = source {

@@ -110,9 +110,13 @@ impl LoopDevice {
         let node = self.node.display().to_string();
         let program =
             needs::program("blkdiscard").ok_or("program `blkdiscard` is not installed")?;
-        // Discarding punches a hole into the file behind, and drops what the kernel had cached.
-        process::output(program, &["-f", &node])?
-            .success("blkdiscard")
+        // Discarding punches a hole into the file behind, and drops what the kernel had cached. A
+        // device number that was used for another kind of file before may not discard; it zeroes.
+        if process::output(&program, &["-f", &node])?.code == 0 {
+            return Ok(());
+        }
+        process::output(&program, &["-f", "-z", &node])?
+            .success("blkdiscard -z")
             .map(drop)
     }
 

@@ -1,6 +1,8 @@
 //! What the LV commands share: names of LVs as users write them, sizes, PV arguments, and going
 //! over the LVs that a command line picks.
 
+use std::rc::Rc;
+
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::VgRead;
 use ulvm::session::{Allow, Scope, Session};
@@ -231,24 +233,48 @@ struct Wanted {
     lvs: Vec<String>,
 }
 
-/// When changes are committed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Commit {
-    /// By the work on each LV.
-    Each,
-    /// All changes of a VG at once: the work only changes the VG in memory.
-    AtOnce,
+/// A VG that a command works on: as it is on disk, and as it shall be.
+pub struct Draft {
+    /// As it was read, but with the metadata that shall be.
+    read: VgRead,
+    on_disk: Rc<Vg>,
+}
+
+impl Draft {
+    /// Nothing is changed yet.
+    fn new(read: VgRead) -> Self {
+        let on_disk = Rc::clone(&read.vg);
+        Self { read, on_disk }
+    }
+    /// The VG as it shall be.
+    pub fn vg(&self) -> &Vg {
+        &self.read.vg
+    }
+    /// Changes it in memory only.
+    pub fn change(&mut self, vg: Vg) {
+        self.read.vg = Rc::new(vg);
+    }
+    /// Is there a change that is not on disk?
+    fn pending(&self) -> bool {
+        !Rc::ptr_eq(&self.read.vg, &self.on_disk)
+    }
+    /// Writes it, also if nothing was changed.
+    pub fn commit(&mut self, session: &mut Session) -> Result<()> {
+        let next = std::mem::replace(&mut self.read.vg, Rc::clone(&self.on_disk));
+        *self = Self::new(session.commit(&self.read, Rc::unwrap_or_clone(next))?);
+        Ok(())
+    }
 }
 
 /// Goes over the LVs that the operands (`VG`, `VG/LV`, `@TAG`) and `--select` pick, VG by VG and
-/// in list order; `work` gets the VG as it is then and leaves it as it is afterwards; it returns
-/// what is to be said once that is committed. Failures do not stop the others.
+/// in list order; `work` changes the draft of the VG, and returns what is to be said once that is
+/// on disk. What the work on the last LV leaves in memory is committed at the end. Failures do not
+/// stop the others.
 pub fn each_lv(
     ctx: &Context,
     args: &Args,
     allow: Allow,
-    commit: Commit,
-    mut work: impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<Vec<String>>,
+    mut work: impl FnMut(&mut Session, &mut Draft, LvKey) -> Result<Vec<String>>,
 ) -> Result<()> {
     let mut worst = Worst::default();
     let selection = Selection::new(ctx.settings(), args, Group::Lv)?;
@@ -256,7 +282,6 @@ pub fn each_lv(
     let mut walk = Walk {
         tags: &tags,
         allow,
-        commit,
         selection: &selection,
         worst: &mut worst,
     };
@@ -323,7 +348,6 @@ fn entry(out: &mut Vec<Wanted>, vg: &str) -> usize {
 struct Walk<'a> {
     tags: &'a [String],
     allow: Allow,
-    commit: Commit,
     selection: &'a Selection,
     worst: &'a mut Worst,
 }
@@ -333,27 +357,24 @@ impl Walk<'_> {
         &mut self,
         session: &mut Session,
         want: &Wanted,
-        work: &mut impl FnMut(&mut Session, &mut VgRead, LvKey) -> Result<Vec<String>>,
+        work: &mut impl FnMut(&mut Session, &mut Draft, LvKey) -> Result<Vec<String>>,
     ) -> Result<()> {
         check_vg_name(&want.vg)?;
-        let mut read = session.vg_for_write(&want.vg, self.allow)?;
-        let before = (self.commit == Commit::AtOnce).then(|| read.clone());
+        let mut draft = Draft::new(session.vg_for_write(&want.vg, self.allow)?);
         let mut said = Vec::new();
-        let missing: Vec<&String> = want
-            .lvs
-            .iter()
-            .filter(|lv| read.vg.find_lv(lv).is_none())
-            .collect();
-        for name in self.picked(&read.vg, want) {
+        let absent = |lv: &&String| draft.vg().find_lv(lv).is_none();
+        let missing: Vec<&String> = want.lvs.iter().filter(absent).collect();
+        for name in self.picked(draft.vg(), want) {
             // It may have gone with another one.
-            let Some(key) = read.vg.find_lv(&name) else {
+            let Some(key) = draft.vg().find_lv(&name) else {
                 continue;
             };
-            if !self.selection.takes_lv(session.inventory(), &read, key) {
+            let inventory = session.inventory();
+            if !self.selection.takes_lv(inventory, &draft.read, key) {
                 continue;
             }
-            let outcome = if is_visible(&read.vg, key) {
-                work(session, &mut read, key)
+            let outcome = if is_visible(draft.vg(), key) {
+                work(session, &mut draft, key)
             } else {
                 Err(Error::refused(format!(
                     "Operation not permitted on hidden LV {}/{name}.",
@@ -361,14 +382,14 @@ impl Walk<'_> {
                 )))
             };
             said.extend(self.worst.add(session.ui(), outcome).unwrap_or_default());
-            if before.is_none() {
+            if !draft.pending() {
                 said.drain(..).for_each(|text| session.ui().print(text));
             }
         }
-        if let Some(before) = before.filter(|_| !said.is_empty()) {
-            session.commit(&before, (*read.vg).clone())?;
-            said.into_iter().for_each(|text| session.ui().print(text));
+        if draft.pending() {
+            draft.commit(session)?;
         }
+        said.into_iter().for_each(|text| session.ui().print(text));
         for lv in missing {
             let text = format!("Failed to find logical volume \"{}/{lv}\"", want.vg);
             self.worst

@@ -1,13 +1,12 @@
 //! lvchange
 
 use ulvm::error::{Error, Result};
-use ulvm::inventory::VgRead;
 use ulvm::session::{Allow, Session};
 use ulvm_metadata::model::{AllocPolicy, LvKey};
 use ulvm_metadata::ops::lv_change::{LvChange, check_minor, lv_change};
 use ulvm_metadata::ops::lv_tree::full_name;
 
-use super::lv_args::{Commit, each_lv, read_ahead};
+use super::lv_args::{Draft, each_lv, read_ahead};
 use super::vg_args::{done, tag_edit};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -58,8 +57,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         ..Allow::default()
     };
     let mut told = false;
-    each_lv(ctx, args, allow, Commit::Each, |session, read, lv| {
-        change(session, read, lv, &changes)?;
+    each_lv(ctx, args, allow, |session, draft, lv| {
+        change(session, draft, lv, &changes)?;
         if activation {
             super::lv_activation::note(ctx, &mut told);
         }
@@ -120,10 +119,10 @@ fn changes(ctx: &Context, args: &Args) -> Result<Vec<LvChange>> {
 }
 
 /// Makes each change on its own, as far as it can be made, and commits what was made.
-fn change(session: &mut Session, read: &mut VgRead, lv: LvKey, changes: &[LvChange]) -> Result<()> {
-    let name = full_name(&read.vg, lv);
+fn change(session: &mut Session, draft: &mut Draft, lv: LvKey, changes: &[LvChange]) -> Result<()> {
+    let name = full_name(draft.vg(), lv);
     let mut worst = Worst::default();
-    let mut vg = (*read.vg).clone();
+    let mut vg = draft.vg().clone();
     let mut changed = false;
     let mut written = false;
     let mut quiet = true;
@@ -139,7 +138,8 @@ fn change(session: &mut Session, read: &mut VgRead, lv: LvKey, changes: &[LvChan
     }
     if changed {
         if written {
-            *read = session.commit(read, vg)?;
+            draft.change(vg);
+            draft.commit(session)?;
         }
         if !quiet {
             session

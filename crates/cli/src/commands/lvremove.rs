@@ -1,15 +1,11 @@
 //! lvremove
 
-use std::rc::Rc;
-
-use ulvm::error::{Error, Kind, Result};
-use ulvm::inventory::VgRead;
+use ulvm::error::Result;
 use ulvm::session::{Allow, Session};
 use ulvm_metadata::model::LvKey;
-use ulvm_metadata::ops::lv_remove::{dependents, lv_remove};
-use ulvm_metadata::ops::lv_tree::full_name;
+use ulvm_metadata::ops::lv_remove::{dependents, lv_remove, untie_snapshot};
 
-use super::lv_args::{Commit, each_lv};
+use super::lv_args::{Draft, each_lv};
 use super::vg_args::done;
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -23,25 +19,27 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         missing: true,
         ..Allow::default()
     };
-    each_lv(ctx, args, allow, Commit::AtOnce, |session, read, lv| {
-        remove(session, read, lv, args.force())
+    each_lv(ctx, args, allow, |session, draft, lv| {
+        remove(session, draft, lv)
     })
 }
 
-fn remove(session: &mut Session, read: &mut VgRead, lv: LvKey, force: bool) -> Result<Vec<String>> {
-    let snapshots = dependents(&read.vg, lv).len();
-    if snapshots > 0 && !force {
-        let name = full_name(&read.vg, lv);
-        let question = format!(
-            "Do you really want to remove origin logical volume {name} with {snapshots} snapshot(s)?"
-        );
-        if !session.ui().ask(&question) {
-            let text = format!("Logical volume {name} not removed.");
-            return Err(Error::new(Kind::Declined, text));
+/// Removes an LV with what depends on it. As with LVM2, every snapshot first becomes an LV of its
+/// own, which is committed: so its origin could be told before its store goes.
+fn remove(session: &mut Session, draft: &mut Draft, lv: LvKey) -> Result<Vec<String>> {
+    // What stands against any of it is to be known before the first commit.
+    let whole = done(session, lv_remove(draft.vg(), lv))?;
+    let mut snapshots = dependents(draft.vg(), lv);
+    snapshots.push(lv);
+    for cow in snapshots {
+        let untied = done(session, untie_snapshot(draft.vg(), cow))?;
+        if untied.value {
+            draft.change(untied.vg);
+            draft.commit(session)?;
         }
+        let vg = done(session, lv_remove(draft.vg(), cow))?.vg;
+        draft.change(vg);
     }
-    let removed = done(session, lv_remove(&read.vg, lv))?;
-    read.vg = Rc::new(removed.vg);
     let said = |name| format!("Logical volume \"{name}\" successfully removed.");
-    Ok(removed.value.into_iter().map(said).collect())
+    Ok(whole.value.into_iter().map(said).collect())
 }

@@ -33,6 +33,21 @@ pub fn lv_remove(old: &Vg, lv: LvKey) -> Result<Done<Vec<String>>, OpError> {
     Done::checked(vg, Vec::new(), names)
 }
 
+/// Makes a snapshot an LV of its own, with the content of its store. The value says whether the LV
+/// was a snapshot at all.
+pub fn untie_snapshot(old: &Vg, cow: LvKey) -> Result<Done<bool>, OpError> {
+    let mut vg = old.clone();
+    let mut untied = false;
+    for snapshot in snapshots(old).iter().filter(|s| s.cow == cow) {
+        vg.lvs.remove(snapshot.tie);
+        untied = true;
+    }
+    if let Some(lv) = vg.lvs.get_mut(cow).filter(|_| untied) {
+        lv.status.visible = true;
+    }
+    Done::checked(vg, Vec::new(), untied)
+}
+
 fn remove_one(vg: &mut Vg, lv: LvKey, names: &mut Vec<String>) -> Result<(), OpError> {
     if vg.lvs.get(lv).is_none() {
         // Malformed metadata may tie one COW LV to an origin twice.

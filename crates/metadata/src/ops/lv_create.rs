@@ -120,6 +120,7 @@ fn create(
         None => lv_name::generate(old)?,
     };
     lv_name::check_free(old, &name)?;
+    lv_name::check_not_historical(old, &name, "historical")?;
     if old.max_lv != 0 && lv_tree::visible_count(old) >= old.max_lv as usize {
         return Err(OpError::limit(format!(
             "Maximum number of logical volumes ({}) reached in volume group {}",

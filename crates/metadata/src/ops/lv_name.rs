@@ -1,6 +1,7 @@
 //! Names of new LVs.
 
 use super::OpError;
+use super::history::is_historical;
 use crate::model::Vg;
 use crate::name::{NameError, check_name, check_user_lv_name};
 
@@ -49,6 +50,18 @@ pub fn check_free(vg: &Vg, name: &str) -> Result<(), OpError> {
     Ok(())
 }
 
+/// No LV that is gone had the name, as far as LVM2 keeps their history; `historical` is that word as
+/// the command spells it.
+pub(super) fn check_not_historical(vg: &Vg, name: &str, historical: &str) -> Result<(), OpError> {
+    if is_historical(vg, name) {
+        return Err(OpError::exists(format!(
+            "{historical} Logical Volume \"{name}\" already exists in volume group \"{}\"",
+            vg.name
+        )));
+    }
+    Ok(())
+}
+
 /// `lvolN`, N one more than the highest number any LV's name has behind `lvol`.
 pub fn generate(vg: &Vg) -> Result<String, OpError> {
     let number = |name: &str| {
@@ -56,7 +69,10 @@ pub fn generate(vg: &Vg) -> Result<String, OpError> {
         let end = digits.bytes().take_while(u8::is_ascii_digit).count();
         digits[..end].parse::<u32>().ok()
     };
-    let highest = vg.lvs.values().filter_map(|lv| number(&lv.name)).max();
+    let live = vg.lvs.values().map(|lv| lv.name.as_str());
+    let gone = vg.historical.iter().flat_map(|h| &h.items);
+    let names = live.chain(gone.map(|item| item.key.as_str()));
+    let highest = names.filter_map(number).max();
     let next = highest.map_or(Some(0), |n| n.checked_add(1));
     let name = next.map(|n| format!("lvol{n}"));
     name.filter(|n| check_name(n).is_ok())

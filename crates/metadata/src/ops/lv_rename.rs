@@ -1,6 +1,6 @@
 //! Renaming LVs.
 
-use super::lv_name::{check_chosen, check_free, check_length};
+use super::lv_name::{check_chosen, check_free, check_length, check_not_historical};
 use super::lv_tree::{all_parts, check_editable};
 use super::{Done, OpError};
 use crate::model::{LvKey, Vg};
@@ -17,6 +17,7 @@ pub fn lv_rename(old: &Vg, lv: LvKey, name: &str) -> Result<Done, OpError> {
         ));
     }
     check_free(old, name)?;
+    check_not_historical(old, name, "Historical")?;
     check_editable(old, lv, "rename")?;
     check_length(&old.name, name)?;
     let mut vg = old.clone();

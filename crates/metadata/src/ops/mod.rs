@@ -6,6 +6,7 @@
 
 #[cfg(test)]
 mod fixture;
+mod history;
 pub mod lv_change;
 pub mod lv_create;
 pub mod lv_name;

@@ -9,7 +9,7 @@
 
 use super::lv_tree::visible_count;
 use super::vg_graft::{Graft, transplant};
-use super::{Done, OpError};
+use super::{Done, OpError, history};
 use crate::model::Vg;
 
 /// `into` with everything of `from`.
@@ -21,6 +21,7 @@ pub fn vg_merge(into: &Vg, from: &Vg) -> Result<Done, OpError> {
         lvs: from.lvs.keys().collect(),
     };
     transplant(&mut rest, &mut merged, &graft)?;
+    history::move_all(&mut rest, &mut merged)?;
     Done::checked(merged, Vec::new(), ())
 }
 

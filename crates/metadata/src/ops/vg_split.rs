@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use super::vg_graft::{Graft, references, transplant};
 use super::vg_merge::compatible;
-use super::{Done, OpError};
+use super::{Done, OpError, history};
 use crate::model::{AllocPolicy, Area, Lv, LvKey, PvKey, SegmentKind, Vg};
 use crate::name::check_name;
 use crate::uuid::LvmUuid;
@@ -107,6 +107,7 @@ pub fn vg_split(old: &Vg, request: &VgSplit) -> Result<Done<Split>, OpError> {
         )));
     }
     transplant(&mut rest, &mut into, &moved)?;
+    history::follow(&mut rest, &mut into)?;
     let rest = if rest.pvs.is_empty() && rest.lvs.is_empty() {
         None
     } else {

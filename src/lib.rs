@@ -17,6 +17,7 @@ pub mod env;
 pub mod error;
 pub mod filter;
 pub mod host;
+pub mod in_use;
 pub mod inventory;
 pub mod lock;
 pub mod lv_disk;

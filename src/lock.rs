@@ -274,7 +274,7 @@ pub fn lock_device(file: &File, name: &str, start: u64, wait: Duration) -> Resul
 }
 
 /// Who holds a lock on this file, as far as /proc tells: `process 4711 (lvcreate)`.
-fn holder(file: &File) -> Option<String> {
+pub(crate) fn holder(file: &File) -> Option<String> {
     let inode = file.metadata().ok()?.ino();
     let suffix = format!(":{inode}");
     let locks = std::fs::read_to_string("/proc/locks").ok()?;

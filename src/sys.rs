@@ -33,6 +33,24 @@ pub fn ofd_try_lock(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -
     }
 }
 
+/// Does another open file hold any lock on `len` bytes from `start`?
+pub fn ofd_is_locked(fd: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<bool> {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start as libc::off_t,
+        l_len: len as libc::off_t,
+        l_pid: 0,
+    };
+    // SAFETY: fd is open for the duration of the call, and the third argument of F_OFD_GETLK is a
+    // pointer to a `struct flock`, which outlives the call and may be written to.
+    let rc = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    match rc {
+        0 => Ok(i32::from(lock.l_type) != libc::F_UNLCK),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Signals that ask a server to end: SIGTERM, SIGINT and SIGHUP. While this value is there, they are
 /// held back in the thread that made it and in the threads that it starts afterwards.
 #[derive(Debug)]

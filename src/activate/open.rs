@@ -13,6 +13,7 @@ use ulvm_metadata::model::LvKey;
 
 use super::plan::{self, Hole, Map, Missing, On, Plan, Planned, Row, Under};
 use crate::error::{Error, Kind, Result};
+use crate::in_use::{InUse, Range};
 use crate::inventory::{DevKey, VgRead};
 use crate::session::Session;
 
@@ -60,6 +61,9 @@ pub struct Opened {
     pub device: Arc<Device>,
     /// What is missing of it.
     pub holes: Vec<Hole>,
+    /// Says to commands that its extents are open, if it was opened [`How::exclusive`]: to be kept
+    /// as long as the device is used.
+    pub in_use: InUse,
 }
 
 /// PVs that are open already, for LVs that are opened together: each is opened once, which
@@ -112,6 +116,10 @@ pub fn open_with(
         };
         backings.push((pv, backing));
     }
+    let in_use = match how.exclusive {
+        true => in_use(session, vg, &plan)?,
+        false => InUse::default(),
+    };
     let device = make(&name, &plan, &backings).map_err(|e| engine_error(&name, e))?;
     if !how.write {
         device.set_read_only(true);
@@ -119,7 +127,36 @@ pub fn open_with(
     Ok(Opened {
         device,
         holes: plan.holes,
+        in_use,
     })
+}
+
+/// Locks the extents of an LV against being taken away from it.
+fn in_use(session: &Session, vg: &VgRead, plan: &Plan) -> Result<InUse> {
+    let mut out = InUse::default();
+    for pv in plan.pvs() {
+        let Some(device) = vg.pv(pv).device().map(|d| session.device(d)) else {
+            continue;
+        };
+        let rows = plan.devices.iter().flat_map(|d| &d.rows);
+        let on_pv = |on: &On, len: u64| {
+            (on.under == Under::Pv(pv)).then(|| Range {
+                start: on.offset.0.saturating_mul(512),
+                len: len.saturating_mul(512),
+            })
+        };
+        let ranges = rows.flat_map(|row| match &row.map {
+            Map::Error | Map::Zero => Vec::new(),
+            Map::Linear(on) => on_pv(on, row.len.0).into_iter().collect(),
+            Map::Striped { stripes, .. } => {
+                let each = row.len.0 / (stripes.len() as u64).max(1);
+                stripes.iter().filter_map(|on| on_pv(on, each)).collect()
+            }
+        });
+        out.add(device, ranges.collect())
+            .map_err(|e| Error::io(format!("lock extents on {}", device.name), e))?;
+    }
+    Ok(out)
 }
 
 fn refused(e: plan::PlanError) -> Error {

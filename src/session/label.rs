@@ -11,6 +11,7 @@ use crate::discover::{self, Source};
 use crate::disk::{self, Access};
 use crate::error::{Error, Kind, Result};
 use crate::host;
+use crate::in_use;
 use crate::inventory::{DevKey, DeviceKind, FoundPv, VgRead};
 use crate::scan::{self, Content, Found, ScannedMda, ScannedPv};
 use crate::signatures::{self, Wiped};
@@ -186,7 +187,8 @@ impl Session {
         }
     }
 
-    /// Refuses a block device that is mounted or otherwise open exclusively.
+    /// Refuses a block device that is mounted or otherwise open exclusively, and a device or image
+    /// on which somebody has logical volumes open.
     pub fn check_not_in_use(&self, device: DevKey) -> Result<()> {
         let device = &self.scan.entries[device.0].device;
         if matches!(device.kind, DeviceKind::Block { .. }) && disk::is_busy(&device.path) {
@@ -194,6 +196,19 @@ impl Session {
                 "Can't open {} exclusively.  Mounted filesystem?",
                 device.name
             )));
+        }
+        if let Some(holder) = in_use::holder(device, in_use::whole(device)) {
+            let by = match holder.as_str() {
+                "" => "somebody".to_owned(),
+                holder => holder.to_owned(),
+            };
+            return Err(Error::new(
+                Kind::Locked,
+                format!(
+                    "Can't open {} exclusively.  Logical volumes on it are open by {by}.",
+                    device.name
+                ),
+            ));
         }
         Ok(())
     }

@@ -984,3 +984,68 @@ fn a_vg_that_was_read_before_another_change_is_not_written() {
     drop(session);
     assert_eq!(place.look(&names).0.vgs[0].vg.tags, ["one"]);
 }
+
+/// A VG of one PV with a linear LV `lv` of 4 extents.
+fn vg_with_lv(place: &Place, names: &[String]) -> VgRead {
+    use ulvm_metadata::convert::import;
+    let made = place.make_vg(names, MIB - 4096);
+    let text = export(&made.vg, &TextHeader::default(), Style::Raw);
+    let lvs = format!(
+        "logical_volumes {{\nlv {{\nid = \"{}\"\nstatus = [\"READ\", \"WRITE\", \"VISIBLE\"]\n\
+         flags = []\nsegment_count = 1\nsegment1 {{\nstart_extent = 0\nextent_count = 4\n\
+         type = \"striped\"\nstripe_count = 1\nstripes = [\"pv0\", 2]\n}}\n}}\n}}\n",
+        RandomIds.new_id()
+    );
+    let at = text.find("physical_volumes").unwrap();
+    let text = format!("{}{lvs}{}", &text[..at], &text[at..]);
+    let (mut session, _) = place.session(names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let vg = import(text.as_bytes()).unwrap().vg;
+    session.commit(&old, vg).unwrap()
+}
+
+#[test]
+fn extents_that_somebody_has_open_are_not_taken_away() {
+    use crate::activate::open::{How, open};
+    let place = Place::new();
+    let names = place.images(1);
+    vg_with_lv(&place, &names);
+    let (mut server, _) = place.session(&names, "a=1");
+    let read = server.vg_for_read("vg", Allow::default()).unwrap();
+    let lv = read.vg.find_lv("lv").unwrap();
+    let how = How {
+        exclusive: true,
+        ..How::WRITE
+    };
+    let opened = open(&server, &read, lv, how).unwrap();
+    server.unlock_all();
+
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let with = |change: &dyn Fn(&mut Vg)| {
+        let mut vg = Vg::clone(&old.vg);
+        change(&mut vg);
+        vg
+    };
+    let gone = with(&|vg| {
+        vg.lvs.remove(lv);
+    });
+    let reduced = with(&|vg| vg.lvs[lv].segments[0].len = Extents(3));
+    for new in [&gone, &reduced] {
+        let error = session.commit(&old, new.clone()).unwrap_err().to_string();
+        assert!(error.starts_with("Logical volume vg/lv in use."), "{error}");
+    }
+    assert!(session.remove_vg(&old).is_err());
+    assert!(session.restore(gone.clone()).is_err());
+    let device = old.found().next().unwrap().device;
+    assert!(session.create_pv(device, &new_pv(MIB - 4096)).is_err());
+    assert!(session.remove_pv(device).is_err());
+    // It may grow, and be called otherwise.
+    let grown = with(&|vg| {
+        vg.lvs[lv].segments[0].len = Extents(5);
+        vg.lvs[lv].name = "other".into();
+    });
+    let old = session.commit(&old, grown).unwrap();
+    drop(opened);
+    session.remove_vg(&old).unwrap();
+}

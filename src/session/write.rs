@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ulvm_metadata::convert::{Style, export};
-use ulvm_metadata::model::Vg;
+use ulvm_metadata::model::{PvKey, Vg};
 use ulvm_metadata::ondisk::Area;
+use ulvm_metadata::ops::released::released;
 use ulvm_metadata::ops::vg_settle::mark_split;
 use ulvm_metadata::uuid::LvmUuid;
 
@@ -12,6 +13,7 @@ use super::{Allow, LockMode, Session, vg_lock};
 use crate::backup::Store;
 use crate::error::{Error, Kind, Result};
 use crate::host;
+use crate::in_use;
 use crate::inventory::{DevKey, FoundPv, Unfinished, VgRead};
 
 /// Tries at reading a VG while somebody outside of our lock directory writes to it.
@@ -102,6 +104,7 @@ impl Session {
     /// become orphans. A changed name is a rename. Returns the VG as it is now.
     pub fn commit(&mut self, old: &VgRead, new: Vg) -> Result<VgRead> {
         self.check_current(old)?;
+        self.check_extents_free(old, Some(&new))?;
         let renamed = old.vg.name != new.name;
         if renamed {
             self.locks.take(&vg_lock(&new.name), LockMode::Exclusive)?;
@@ -138,6 +141,42 @@ impl Session {
         }
     }
 
+    /// Refuses to take extents away from LVs that somebody has open.
+    fn check_extents_free(&self, old: &VgRead, new: Option<&Vg>) -> Result<()> {
+        // Usually nobody has anything open, and that is quickly seen.
+        let open = |pv: &PvKey| {
+            let device = old.pv(*pv).device().map(|d| self.device(d));
+            device.is_some_and(|d| in_use::holder(d, in_use::whole(d)).is_some())
+        };
+        let pvs: Vec<PvKey> = old.vg.pvs.keys().filter(open).collect();
+        if pvs.is_empty() {
+            return Ok(());
+        }
+        let extent = old.vg.extent_size.0.saturating_mul(512);
+        for lost in released(&old.vg, new, &pvs) {
+            let Some(device) = old.pv(lost.pv).device().map(|d| self.device(d)) else {
+                continue;
+            };
+            let first = old.vg.pvs[lost.pv].pe_start.0.saturating_mul(512);
+            let range = in_use::Range {
+                start: first.saturating_add(u64::from(lost.start.0).saturating_mul(extent)),
+                len: u64::from(lost.len.0).saturating_mul(extent),
+            };
+            if let Some(holder) = in_use::holder(device, range) {
+                let (vg, lv) = (&old.vg.name, &old.vg.lvs[lost.lv].name);
+                let by = match holder.as_str() {
+                    "" => String::new(),
+                    holder => format!(" by {holder}"),
+                };
+                return Err(
+                    Error::new(Kind::Locked, format!("Logical volume {vg}/{lv} in use."))
+                        .and(format!("Its extents on {} are open{by}.", device.name)),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a VG that did not exist.
     pub fn commit_new(&mut self, new: Vg) -> Result<VgRead> {
         self.locks.take(&vg_lock(&new.name), LockMode::Exclusive)?;
@@ -163,6 +202,7 @@ impl Session {
     ) -> Result<VgRead> {
         self.check_current(old)?;
         into.map_or(Ok(()), |into| self.check_current(into))?;
+        self.check_extents_free(old, rest.as_ref())?;
         self.locks
             .take(&vg_lock(&split.name), LockMode::Exclusive)?;
         self.archive(&old.vg)?;
@@ -209,6 +249,7 @@ impl Session {
     /// vgremove: empties the metadata areas, clears the used flag; the PVs become orphans.
     pub fn remove_vg(&mut self, old: &VgRead) -> Result<()> {
         self.check_current(old)?;
+        self.check_extents_free(old, None)?;
         self.archive(&old.vg)?;
         self.forget_hints();
         let pvs: Vec<FoundPv> = old.found().cloned().collect();
@@ -247,6 +288,9 @@ impl Session {
                 vg.name,
                 absent.len()
             )));
+        }
+        if let Some(now) = self.inventory.vgs.iter().find(|v| v.vg.id == vg.id) {
+            self.check_extents_free(now, Some(&vg))?;
         }
         self.forget_hints();
         let mut vg = vg;

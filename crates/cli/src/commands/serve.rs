@@ -122,6 +122,7 @@ fn volumes(ctx: &Context, args: &Args, names: &[String]) -> Result<Vec<Named>> {
         if !read.vg.lvs[key].status.write {
             opened.device.set_read_only(true);
         }
+        opened.in_use.until_exit();
         devices.push((name, opened.device));
     }
     Ok(devices)

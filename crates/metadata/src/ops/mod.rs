@@ -20,6 +20,7 @@ pub mod lv_tree;
 pub mod pv_alias;
 pub mod pv_args;
 pub mod pv_change;
+pub mod released;
 pub mod size;
 pub mod tags;
 pub mod vg_change;

@@ -11,7 +11,7 @@ use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 
 /// nbd-client, and a library of its that not every machine has.
-const NBD_CLIENT: &str = "nbd-client,libnl-genl-3-200";
+pub const NBD_CLIENT: &str = "nbd-client,libnl-genl-3-200";
 
 pub fn cases(suite: &mut Suite) {
     suite.case(

@@ -1,5 +1,6 @@
 //! Against a real kernel: a guest with Debian's kernel, device-mapper and LVM2.
 
+mod faults;
 mod harness;
 mod lvm2;
 mod nbd;
@@ -9,11 +10,12 @@ use std::process::ExitCode;
 use ulvm_test_support::suite::Suite;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(8);
+    let mut suite = Suite::new(9);
     // A guest takes about a processor, and most of a second one while it boots.
     suite.threads(1);
     harness::cases(&mut suite);
     lvm2::cases(&mut suite);
     nbd::cases(&mut suite);
+    faults::cases(&mut suite);
     suite.run()
 }

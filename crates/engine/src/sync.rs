@@ -156,7 +156,7 @@ pub(crate) fn flush_table(table: &Table) -> Result<(), Error> {
                         state.failed();
                         slot.take_flush_failure();
                         return Err(IoError {
-                            kind: crate::error::ErrorKind::from_errno(e.raw_os_error()),
+                            kind: file.kind_of(e, 0),
                             op: crate::io::OpKind::Flush,
                             device: Arc::clone(backing.name()),
                             sector: 0,

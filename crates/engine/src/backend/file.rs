@@ -7,11 +7,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags};
+use rustix::io::Errno;
 
 use super::choice::Hints;
 use super::gate::Gate;
 use super::image_lock::ImageLock;
+use crate::error::ErrorKind;
 use crate::io::SECTOR;
 
 /// tmpfs, ramfs, hugetlbfs: files that are memory, where no operation waits for a device.
@@ -215,6 +217,24 @@ fn direct_alignment(fd: &OwnedFd, own_logical: u32, logical: u64) -> (u64, u64) 
 }
 
 impl FileStore {
+    /// What kind of failure `errno` is, of an operation that ends at byte `end` of the range.
+    ///
+    /// A block device that was removed or has become shorter has nothing to read (which is told as
+    /// EIO) and "no space" to write; a client that hears ENOSPC would wait for more space.
+    pub(crate) fn kind_of(&self, errno: Errno, end: u64) -> ErrorKind {
+        let kind = ErrorKind::from_errno(errno.raw_os_error());
+        if !matches!(kind, ErrorKind::NoSpace | ErrorKind::Io) {
+            return kind;
+        }
+        let is_block = rustix::fs::fstat(&self.fd)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_block_device());
+        match rustix::fs::seek(&self.fd, rustix::fs::SeekFrom::End(0)) {
+            Ok(0) if is_block => ErrorKind::Gone,
+            Ok(size) if is_block && size < self.start + end => ErrorKind::Io,
+            _ => kind,
+        }
+    }
+
     /// The descriptor.
     pub fn as_file(&self) -> io::Result<File> {
         Ok(File::from(self.fd.try_clone()?))

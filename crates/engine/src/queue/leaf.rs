@@ -121,7 +121,7 @@ impl Core {
             match inline(file, way, offset, bytes) {
                 (n, None) if n < len => done = n,
                 (n, failed) => {
-                    let kind = |e: Errno| (ErrorKind::from_errno(e.raw_os_error()), offset + n);
+                    let kind = |e: Errno| (file.kind_of(e, offset + len), offset + n);
                     let result = failed.map(kind).map_or(Ok(()), Err);
                     return self.leaf_answer(of, backing, op, offset, result, mem);
                 }
@@ -262,6 +262,13 @@ impl LeafOp {
         match self.backing.store() {
             Store::File(file) => Some(file),
             Store::Mem(_) | Store::Device(_) => None,
+        }
+    }
+
+    fn kind_of(&self, e: Errno) -> ErrorKind {
+        match self.file() {
+            Some(file) => file.kind_of(e, self.offset + self.len),
+            None => ErrorKind::from_errno(e.raw_os_error()),
         }
     }
 
@@ -446,7 +453,7 @@ impl LeafOp {
             (Stage::Free, result) => self.freed(again, result, zeroes),
             (_, Err(e)) => {
                 self.mem = self.mem.take().or(mem);
-                failed(ErrorKind::from_errno(e.raw_os_error()), at)
+                failed(self.kind_of(e), at)
             }
             (Stage::New, _) => failed(ErrorKind::Invalid, at),
             (Stage::Data, Ok(n)) => {
@@ -493,7 +500,7 @@ impl LeafOp {
                 self.sync_after = false;
                 self.part(zeroes)
             }
-            Err(e) => failed(ErrorKind::from_errno(e.raw_os_error()), self.offset),
+            Err(e) => failed(self.kind_of(e), self.offset),
         }
     }
 }

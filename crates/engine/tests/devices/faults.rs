@@ -237,15 +237,15 @@ fn device_goes(driver: DriverChoice, sector: u32) -> Outcome {
         let faults = (|| {
             goes_on(&done)?;
             bad.resize(4 * MIB)?;
-            // The kernel's answers: nothing to be read there, no room to write.
+            // The kernel says that there is no room to write; an end of the device it is all the same.
             site.read_fails(6 * MIB, 4096, &told(ErrorKind::Io, 6 * MIB))?;
             site.read_fails(4 * MIB - 8192, 16384, &told(ErrorKind::Io, 4 * MIB))?;
-            site.write_fails(6 * MIB, &block, &told(ErrorKind::NoSpace, 6 * MIB))?;
+            site.write_fails(6 * MIB, &block, &told(ErrorKind::Io, 6 * MIB))?;
             site.reads(0, &block)?;
             goes_on(&done)?;
             bad.resize(0)?;
-            site.read_fails(0, 4096, &told(ErrorKind::Io, 0))?;
-            site.write_fails(0, &block, &told(ErrorKind::NoSpace, 0))?;
+            site.read_fails(0, 4096, &told(ErrorKind::Gone, 0))?;
+            site.write_fails(0, &block, &told(ErrorKind::Gone, 0))?;
             goes_on(&done)
         })();
         stop.store(true, Ordering::Relaxed);

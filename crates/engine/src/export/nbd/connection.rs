@@ -35,19 +35,12 @@ const LARGE: usize = 64 << 10;
 const LITTLE: usize = 4 << 10;
 /// Bytes of answers in the handshake that may wait to be sent before the next option is looked at.
 const MAX_ANSWERS: usize = 64 << 10;
-/// Bytes of reads that are begun before their replies have their turn: what comes from the page
-/// cache is sent while it is in the processor's caches, and the client works meanwhile.
-const BURST: u64 = 64 << 10;
-/// Bytes of replies that are sent without waiting for the end of the run of events.
-const EARLY: usize = 32 << 10;
 /// How long the replies to what was under way may take once the engine is to end.
 const LAST_REPLIES: Duration = Duration::from_secs(5);
 
 const TIMER_HANDSHAKE: u64 = 0;
 const TIMER_STALLED: u64 = 1;
 const TIMER_LAST: u64 = 2;
-/// Comes after the answers that are there already.
-const TIMER_GO_ON: u64 = 3;
 
 /// What all connections of a server share.
 #[derive(Debug)]
@@ -106,10 +99,6 @@ pub(super) struct Connection {
     course: Course,
     /// The input at hand waits for something under way.
     blocked: bool,
-    /// The input at hand waits for its next turn; a timer brings it.
-    paused: bool,
-    /// The socket took less than there was.
-    full: bool,
     watch: Option<(WatchKey, Interest)>,
     /// When bytes last moved.
     moved: Instant,
@@ -130,8 +119,6 @@ impl Connection {
             out: Outgoing::default(),
             course: Course::Open,
             blocked: false,
-            paused: false,
-            full: false,
             watch: None,
             moved: Instant::now(),
             stall_timer: false,
@@ -142,7 +129,7 @@ impl Connection {
     fn receive(&mut self, cx: &mut Cx<'_>) {
         for _ in 0..ROUNDS {
             self.advance(cx);
-            if self.blocked || self.paused || self.course != Course::Open {
+            if self.blocked || self.course != Course::Open {
                 return;
             }
             let direct = match &mut self.phase {
@@ -203,20 +190,14 @@ impl Connection {
     /// Works through the input at hand.
     fn advance(&mut self, cx: &mut Cx<'_>) {
         self.blocked = false;
-        let mut burst = BURST;
-        while self.course == Course::Open && !self.blocked && !self.paused {
+        while self.course == Course::Open && !self.blocked {
             let used = match &mut self.phase {
                 Phase::Handshake(_) => self.negotiate(),
                 Phase::Serving(session) => {
                     let (used, taken, submit) = session.take(self.input.unread(), &mut self.out);
                     let going_on = used > 0 || submit.is_some();
                     if let Some(submit) = submit {
-                        burst = burst.saturating_sub(submit.read_bytes());
                         submit_to(cx, session, submit);
-                    }
-                    if burst == 0 {
-                        self.paused = true;
-                        cx.timer(Duration::ZERO, TIMER_GO_ON);
                     }
                     match taken {
                         Taken::All => {}
@@ -274,7 +255,6 @@ impl Connection {
             Ok(_) => self.moved = cx.now(),
             Err(_) => self.course = Course::Over,
         }
-        self.full = !self.out.is_empty();
     }
 
     /// Sends, takes in what had to wait, and watches for what is wanted next.
@@ -294,7 +274,7 @@ impl Connection {
             return;
         }
         let wanted = Interest {
-            read: self.course == Course::Open && !self.blocked && !self.paused,
+            read: self.course == Course::Open && !self.blocked,
             write: !self.out.is_empty(),
         };
         self.watch_for(cx, wanted);
@@ -324,8 +304,7 @@ impl Connection {
     fn stuck(&self) -> bool {
         let partial = match &self.phase {
             Phase::Serving(session) => {
-                let waits = self.blocked || self.paused;
-                !waits && (session.partial() || !self.input.unread().is_empty())
+                !self.blocked && (session.partial() || !self.input.unread().is_empty())
             }
             // The handshake has a limit of its own.
             Phase::Handshake(_) => false,
@@ -337,10 +316,6 @@ impl Connection {
         match number {
             TIMER_HANDSHAKE if matches!(self.phase, Phase::Handshake(_)) => cx.exit(),
             TIMER_LAST => cx.exit(),
-            TIMER_GO_ON => {
-                self.paused = false;
-                self.receive(cx);
-            }
             TIMER_STALLED => {
                 self.stall_timer = false;
                 let limit = self.place.0.limits.stalled;
@@ -376,14 +351,10 @@ impl Task for Connection {
                 {
                     submit_to(cx, session, submit);
                 }
-                if !self.full && self.out.waiting() >= EARLY {
-                    self.send(cx);
-                }
             }
             Event::Ready(_, ready) => {
                 self.watch = None;
-                let takes = !self.blocked && !self.paused;
-                if ready.read && self.course == Course::Open && takes {
+                if ready.read && self.course == Course::Open && !self.blocked {
                     self.receive(cx);
                 }
             }

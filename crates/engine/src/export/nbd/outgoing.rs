@@ -31,8 +31,6 @@ pub(super) struct Outgoing {
     small_sent: usize,
     /// Bytes of the data in front that are sent.
     data_sent: usize,
-    /// Bytes not sent.
-    waiting: usize,
 }
 
 impl Outgoing {
@@ -46,16 +44,10 @@ impl Outgoing {
         self.small.len()
     }
 
-    /// Bytes that wait to be sent.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
-        self.waiting += bytes.len();
         self.small.extend_from_slice(bytes);
         match self.segments.back_mut() {
             Some(Segment::Small(length)) => *length += bytes.len(),
@@ -65,7 +57,6 @@ impl Outgoing {
 
     pub(super) fn data(&mut self, buf: Buf) {
         if !buf.is_empty() {
-            self.waiting += buf.len();
             self.segments.push_back(Segment::Data(buf));
         }
     }
@@ -120,7 +111,6 @@ impl Outgoing {
     }
 
     fn sent(&mut self, mut n: usize, mut pool: Option<&mut BufPool>) {
-        self.waiting -= n;
         while n > 0 {
             match self.segments.front_mut() {
                 None => break,
@@ -191,6 +181,6 @@ mod tests {
             at += n;
         }
         assert!(seen == wanted);
-        assert!(out.is_empty() && out.small_bytes() == 0 && out.waiting() == 0);
+        assert!(out.is_empty() && out.small_bytes() == 0);
     }
 }

@@ -11,7 +11,7 @@ use super::request::{Action, Request};
 use super::wire::{self, Errno, allocation, chunk};
 use crate::buf::{Buf, BufPool};
 use crate::extents::{self, Kind};
-use crate::io::{Completion, Op, Request as DeviceRequest};
+use crate::io::{Completion, Request as DeviceRequest};
 
 /// Bytes read at a time for a request to fill the cache.
 const CACHE_RUN: u64 = 1 << 20;
@@ -25,16 +25,6 @@ const MAX_SMALL: usize = 64 << 10;
 pub(super) struct Submit {
     pub request: DeviceRequest,
     pub token: u64,
-}
-
-impl Submit {
-    /// Bytes that it will put into a reply.
-    pub(super) fn read_bytes(&self) -> u64 {
-        match self.request.op() {
-            Op::Read => self.request.len(),
-            _ => 0,
-        }
-    }
 }
 
 /// How taking in ended.

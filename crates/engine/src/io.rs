@@ -114,6 +114,7 @@ pub struct Request {
     offset: u64,
     len: u64,
     buf: Option<Buf>,
+    aside: bool,
 }
 
 impl Request {
@@ -125,6 +126,7 @@ impl Request {
             offset,
             len,
             buf: Some(buf),
+            aside: false,
         }
     }
     /// Write `buf` at byte `offset`.
@@ -135,6 +137,7 @@ impl Request {
             offset,
             len,
             buf: Some(buf),
+            aside: false,
         }
     }
     /// Make durable what was answered before.
@@ -155,7 +158,18 @@ impl Request {
             offset,
             len,
             buf: None,
+            aside: false,
         }
+    }
+    /// To be carried out by another thread than the queue's where that is possible: it costs more
+    /// in all, and pays where the submitter has as much to do with the queue's thread meanwhile.
+    pub fn aside(mut self) -> Self {
+        self.aside = true;
+        self
+    }
+    /// By another thread, if possible?
+    pub const fn is_aside(&self) -> bool {
+        self.aside
     }
     /// The operation.
     pub const fn op(&self) -> Op {

@@ -109,7 +109,7 @@ impl Core {
         };
         let way = match self.mode {
             Mode::Alone => Route::Inline,
-            Mode::Shared if self.tried(of.request) => Route::Driver,
+            Mode::Shared if self.by_driver(of.request) => Route::Driver,
             Mode::Shared => route(file, op),
         };
         let mut done = 0;

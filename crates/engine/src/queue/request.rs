@@ -44,8 +44,9 @@ pub(super) struct Active {
     offset: u64,
     len: u64,
     data: Option<Lent>,
-    /// This thread has tried it and not finished: it goes by the driver.
-    tried: bool,
+    /// It goes by the driver, whatever the files are: it is wanted aside, or this thread has tried
+    /// it and not finished.
+    by_driver: bool,
     began: Instant,
     /// Children not done, plus one while children are being made.
     pending: u32,
@@ -72,13 +73,13 @@ impl Core {
     ) {
         let (op, offset, len) = (request.op(), request.offset(), request.len());
         let began = self.now;
-        let (mut table, mut tried) = (None, false);
+        let (mut table, mut by_driver) = (None, request.is_aside());
         let mut buf = request.into_buf();
         if let Some(memory) = &mut buf {
             table = device.try_pass(op, began);
             let outcome = match &table {
-                Some(table) => self.at_once(table, op, offset, memory),
-                None => Outcome::NotTried,
+                Some(table) if !by_driver => self.at_once(table, op, offset, memory),
+                _ => Outcome::NotTried,
             };
             if matches!(outcome, Outcome::Done) {
                 let completion = Completion {
@@ -91,14 +92,14 @@ impl Core {
                 };
                 return self.answer_done(task, device, began, completion);
             }
-            tried = matches!(outcome, Outcome::Unfinished);
+            by_driver |= matches!(outcome, Outcome::Unfinished);
         }
         let data = buf.map(|buf| match op {
             Op::Read => buf.lend_to_fill(),
             _ => buf.lend_to_read(),
         });
         let origin = Origin::Task(task, token);
-        let id = self.activate(origin, device, (op, offset, len), data, tried);
+        let id = self.activate(origin, device, (op, offset, len), data, by_driver);
         match table {
             Some(table) => self.dispatch(id, table),
             None => self.enter(id),
@@ -123,7 +124,7 @@ impl Core {
         device: &Arc<Device>,
         (op, offset, len): (Op, u64, u64),
         data: Option<Lent>,
-        tried: bool,
+        by_driver: bool,
     ) -> Id {
         self.active.insert(Active {
             origin,
@@ -133,16 +134,16 @@ impl Core {
             offset,
             len,
             data,
-            tried,
+            by_driver,
             began: self.now,
             pending: 1,
             error: None,
         })
     }
 
-    /// Did this thread try the request and not finish it?
-    pub(super) fn tried(&self, id: Id) -> bool {
-        self.active.get(id).is_some_and(|a| a.tried)
+    /// Is the request not for this thread?
+    pub(super) fn by_driver(&self, id: Id) -> bool {
+        self.active.get(id).is_some_and(|a| a.by_driver)
     }
 
     /// A gate has opened.

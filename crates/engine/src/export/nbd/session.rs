@@ -15,6 +15,9 @@ use crate::io::{Completion, Request as DeviceRequest};
 
 /// Bytes read at a time for a request to fill the cache.
 const CACHE_RUN: u64 = 1 << 20;
+/// A write of at least so many bytes is done aside while the client has others under way: this
+/// thread receives the next payload meanwhile, which is as much work.
+const ASIDE: u64 = 64 << 10;
 /// Extents in one reply.
 const MAX_EXTENTS: usize = 2048;
 /// Bytes of replies without data that may wait to be sent before no more is taken in.
@@ -181,7 +184,13 @@ impl Session {
                 };
                 DeviceRequest::read(offset, buf)
             }
-            Action::Write { fua } => DeviceRequest::write(offset, payload?, fua),
+            Action::Write { fua } => {
+                let write = DeviceRequest::write(offset, payload?, fua);
+                match self.under_way > 0 && length >= ASIDE {
+                    true => write.aside(),
+                    false => write,
+                }
+            }
             Action::Trim { .. } => DeviceRequest::discard(offset, length),
             Action::Zeroes {
                 fast: true, unmap, ..

@@ -54,7 +54,8 @@ load() {
 }
 "#;
 
-/// A flush on one connection of what was written on another, over both disks.
+/// A flush on one connection of what was written on another, over both disks; and writes that are
+/// durable by themselves.
 const FLUSH: &str = r#"
 ULVM_DEVICES=$disk0,$disk1 serve vg/striped
 nbd-client -unix /run/nbd /dev/nbd0 -N vg/striped
@@ -62,9 +63,26 @@ nbd-client -unix /run/nbd /dev/nbd1 -N vg/striped
 dd if=/first of=/dev/nbd0 bs=64k oflag=direct
 dd if=/dev/null of=/dev/nbd1 conv=fsync,notrunc
 dd if=/second of=/dev/nbd0 bs=64k seek=64 oflag=direct
+dd-of-the-host if=/third of=/dev/nbd0 bs=64k seek=128 oflag=direct,dsync || exit 92
+dd if=/fourth of=/dev/nbd1 bs=64k seek=192 oflag=direct
 nbd-client -d /dev/nbd0
 nbd-client -d /dev/nbd1
 end flush
+"#;
+
+/// Where the kernel gives no ring, threads do its work.
+const NO_RING: &str = r#"
+dd if=/dev/zero of=/run/file bs=1M count=4
+ulvm bench /run/file --direct n --runtime 1 --json >/out/with_ring
+echo 2 >/proc/sys/kernel/io_uring_disabled
+ulvm bench /run/file --direct n --runtime 1 --json >/out/without_ring
+ulvm bench /run/file --driver uring --runtime 1 >/out/insisted 2>&1 && echo answered >>/out/insisted
+ULVM_DEVICES=$disk0,$disk1 serve vg/striped
+nbd-client -unix /run/nbd /dev/nbd0 -N vg/striped
+dd if=/dev/nbd0 of=/out/by_threads bs=64k count=32
+nbd-client -d /dev/nbd0
+end no_ring
+echo 0 >/proc/sys/kernel/io_uring_disabled
 "#;
 
 /// Tables as they were once written, by the names they were written with.
@@ -121,7 +139,7 @@ fn faults() -> Outcome {
     images.ok("lvcreate -an -n striped -i 2 -I 16k -l 4 vg")?;
     let io = |e: std::io::Error| e.to_string();
     let path = |name: &str| images.path(name);
-    for (name, seed) in [("first", 21), ("second", 22)] {
+    for (name, seed) in [("first", 21), ("second", 22), ("third", 23), ("fourth", 24)] {
         std::fs::write(path(name), content::sectors(seed, 0, 2 * MIB / 512)).map_err(io)?;
     }
     for name in ["pv0", "pv1"] {
@@ -136,6 +154,8 @@ fn faults() -> Outcome {
         let far = content::sectors(seed + 10, 0, 256);
         file.write_all_at(&far, 5_210_352 * 512).map_err(io)?;
     }
+    // Busybox's does not know `dsync`.
+    std::fs::copy("/bin/dd", path("dd-of-the-host")).map_err(io)?;
     let report = Guest::new()?
         .logged_disk(&path("pv0"), &path("log0"))
         .logged_disk(&path("pv1"), &path("log1"))
@@ -143,65 +163,92 @@ fn faults() -> Outcome {
         .disk(&disks[1])
         .copy(&path("first"), "/first")
         .copy(&path("second"), "/second")
+        .copy(&path("third"), "/third")
+        .copy(&path("fourth"), "/fourth")
+        .program(&path("dd-of-the-host"))
         .module("nbd")
         .program(Path::new(env!("CARGO_BIN_EXE_ulvm")))
         .tool("fio")
         .package(NBD_CLIENT, "/sbin/nbd-client")
         .limit(Duration::from_secs(400))
-        .run(&format!("{FUNCTIONS}{FLUSH}{HISTORY}{BELOW}"))?
+        .run(&format!("{FUNCTIONS}{FLUSH}{NO_RING}{HISTORY}{BELOW}"))?
         .success()?;
-    flushed(&images, &report)?;
-    history(&report)?;
-    below(&report).map_err(|e| format!("{e}\n{}", report.console))
-}
-
-/// Had power been cut right after the flush was answered, at the moment when the disks had kept
-/// nothing but what they were told to: what was written before is there, the rest is not.
-fn flushed(images: &Images, report: &Report) -> Outcome {
     ensure!(
         report.text("flush.code")? == "0",
         "the server: {}",
         report.text("flush.complaints")?
     );
+    durable(&images, (21, 0), (22, 4))?;
+    durable(&images, (23, 8), (24, 12))?;
+    no_ring(&report)?;
+    history(&report)?;
+    below(&report).map_err(|e| format!("{e}\n{}", report.console))
+}
+
+/// Had power been cut right before the later data were written, at a moment when the disks had kept
+/// nothing but what they were told to: the earlier data are there, the later ones are not. Each is
+/// the seed of 2 MiB and the MiB of the volume where they begin.
+fn durable(images: &Images, earlier: (u64, u64), later: (u64, u64)) -> Outcome {
+    let data = |(seed, _)| content::sectors(seed, 0, 2 * MIB / 512);
+    let read = |(_, mib)| images.ok(&format!("read vg/striped --offset {mib}m --length 2m"));
+    let after = data(later);
     for n in ["0", "1"] {
         let entries = log_writes::read(&images.path(&format!("log{n}")))?;
-        let second = content::sectors(22, 0, 2 * MIB / 512);
-        let of_second = |entry: &Entry| match entry {
+        let of_later = |entry: &Entry| match entry {
             Entry::Write { data, .. } => {
-                data.len() >= 512 && second.chunks(512).any(|sector| sector == &data[..512])
+                data.len() >= 512 && after.chunks(512).any(|sector| sector == &data[..512])
             }
             _ => false,
         };
-        let later = entries
-            .iter()
-            .position(of_second)
-            .ok_or("no second write in the log")?;
-        let last = entries[..later]
-            .iter()
-            .rposition(|entry| *entry == Entry::Flush);
-        let kept = last.ok_or(format!(
-            "disk {n} was never flushed before the second write"
-        ))?;
-        let disk = images.path(&format!("pv{n}.before"));
-        log_writes::replay(&entries, &disk, |number, _| number < kept)
-            .map_err(|error| error.to_string())?;
-        std::fs::copy(&disk, images.path(&format!("pv{n}"))).map_err(|e| e.to_string())?;
+        let cut = entries.iter().position(of_later);
+        let cut = cut.ok_or("the later data are not in the log")?;
+        let told = |entry: &Entry| matches!(entry, Entry::Flush);
+        let last = entries[..cut].iter().rposition(told);
+        let kept = last.ok_or(format!("disk {n} was not flushed before the later data"))?;
+        let disk = images.path(&format!("pv{n}"));
+        std::fs::copy(images.path(&format!("pv{n}.before")), &disk).map_err(|e| e.to_string())?;
+        let fua = |entry: &Entry| matches!(entry, Entry::Write { fua: true, .. });
+        log_writes::replay(&entries, &disk, |number, entry| {
+            number < kept || (number < cut && fua(entry))
+        })
+        .map_err(|error| error.to_string())?;
     }
-    let first = images.ok("read vg/striped --length 2m")?.stdout;
-    let wanted = content::sectors(21, 0, 2 * MIB / 512);
+    let (first, wanted) = (read(earlier)?.stdout, data(earlier));
     let lost = first
         .chunks(512)
         .zip(wanted.chunks(512))
         .filter(|(a, b)| a != b)
         .count();
+    ensure!(lost == 0, "{lost} sectors of {earlier:?} are lost");
+    let second = read(later)?.stdout;
+    let nothing = second.iter().all(|byte| *byte == 0);
+    ensure!(nothing, "what was never flushed was kept: no proof");
+    Ok(())
+}
+
+fn no_ring(report: &Report) -> Outcome {
+    for (name, driver) in [("with_ring", "io_uring"), ("without_ring", "pool")] {
+        let said = report.text(name)?;
+        ensure!(
+            said.contains(&format!("\"driver\": \"{driver}\"")),
+            "{name}: {said}"
+        );
+        ensure!(said.contains("\"errors\": 0"), "{name}: {said}");
+    }
+    let insisted = report.text("insisted")?;
     ensure!(
-        lost == 0,
-        "{lost} sectors written before the flush are lost"
+        !insisted.contains("answered"),
+        "a ring where there is none: {insisted}"
     );
-    let second = images.ok("read vg/striped --offset 4m --length 2m")?.stdout;
     ensure!(
-        second.iter().all(|byte| *byte == 0),
-        "what was never flushed was kept: no proof"
+        report.text("no_ring.code")? == "0",
+        "{}",
+        report.text("no_ring.complaints")?
+    );
+    let seen = report.file("by_threads")?;
+    ensure!(
+        seen == content::sectors(21, 0, 2 * MIB / 512),
+        "read by threads"
     );
     Ok(())
 }

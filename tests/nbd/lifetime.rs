@@ -26,6 +26,7 @@ pub fn cases(suite: &mut Suite) {
     );
     let sh = [Need::Program("nbdsh")];
     suite.case("nbd::lifetime::read_only", &sh, read_only);
+    suite.case("nbd::lifetime::ordinary_user", &copy, ordinary_user);
     let full = [Need::Program("nbdsh"), Need::Root];
     suite.case("nbd::lifetime::no_space_below", &full, no_space);
 }
@@ -164,6 +165,50 @@ fn read_only() -> Outcome {
     );
     client("nbdsh", &["-c", &script])?;
     Ok(())
+}
+
+/// As root the server runs as `nobody`; anyone else is an ordinary user already.
+fn ordinary_user() -> Outcome {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let io = |error: std::io::Error| error.to_string();
+    let home = tempfile::tempdir().map_err(io)?;
+    let at = home.path();
+    std::fs::create_dir(at.join("bin")).map_err(io)?;
+    std::fs::copy(crate::ulvm(), at.join("bin/ulvm")).map_err(io)?;
+    let script = format!(
+        "set -e; cd {0}; export HOME={0} XDG_RUNTIME_DIR={0} ULVM_DEVICES=a.img,b.img\n\
+         truncate -s 32M a.img b.img\n\
+         bin/ulvm vgcreate -s 1M vg a.img b.img\n\
+         bin/ulvm lvcreate -n data -i 2 -L 10M vg\n\
+         head -c 10M /dev/urandom >in\n\
+         bin/ulvm serve vg/data --nbd unix:s >served & server=$!\n\
+         for n in $(seq 200); do grep -q Serving served && break; sleep 0.05; done\n\
+         nbdcopy in 'nbd+unix:///vg/data?socket=s'\n\
+         nbdcopy 'nbd+unix:///vg/data?socket=s' out\n\
+         kill $server; wait $server\n\
+         cmp in out; bin/ulvm read vg/data | cmp - in\n",
+        at.display()
+    );
+    let mut command = if ulvm_test_support::needs::is_root() {
+        std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).map_err(io)?;
+        chown(at, Some(65534), Some(65534)).map_err(io)?;
+        command(
+            "setpriv",
+            &[
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "bash",
+                "-c",
+                &script,
+            ],
+        )
+    } else {
+        command("bash", &["-c", &script])
+    };
+    process::run(&mut command, &[], Duration::from_secs(60))?
+        .success("the session")
+        .map(drop)
 }
 
 /// A file system; unmounted when dropped.

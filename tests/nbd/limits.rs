@@ -165,6 +165,37 @@ fn threads() -> Outcome {
     );
     let pool = cpus_of_threads(&images, &["vg/linear", "--driver", "pool", "--queues", "1"])?;
     ensure!(pool.len() > one.len(), "{} threads with a pool", pool.len());
+    hundreds(&images, one.len())
+}
+
+/// Five hundred devices cost no thread.
+fn hundreds(images: &Images, threads: usize) -> Outcome {
+    let (file, conf) = (images.path("component"), images.path("ccd.conf"));
+    std::fs::write(&file, [7; 8192]).map_err(|e| e.to_string())?;
+    let line = |n| format!("ccd{n} 0 none {}\n", file.display());
+    let text: String = (0..500).map(line).collect();
+    std::fs::write(&conf, text).map_err(|e| e.to_string())?;
+    let words = [
+        &conf.display().to_string(),
+        "--driver",
+        "uring",
+        "--queues",
+        "1",
+    ];
+    let served = Served::of("ccd", images, &words, 500)?;
+    let mut last = raw::Client::connect(served.socket());
+    last.begin("ccd499", true);
+    ensure!(
+        last.read(0, 8192) == Ok(vec![7; 8192]),
+        "the last of 500 devices"
+    );
+    let tasks = format!("/proc/{}/task", served.pid());
+    let now = std::fs::read_dir(tasks).map_err(|e| e.to_string())?.count();
+    ensure!(
+        now == threads,
+        "{now} threads with 500 devices, {threads} with one"
+    );
+    served.end()?;
     Ok(())
 }
 

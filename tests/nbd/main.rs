@@ -20,7 +20,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(36);
+    let mut suite = Suite::new(44);
     clients::cases(&mut suite);
     lifetime::cases(&mut suite);
     limits::cases(&mut suite);

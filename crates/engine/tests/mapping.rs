@@ -61,8 +61,23 @@ fn striped_rule(chunk: u64, offsets: &[u64], byte: u64) -> (String, u64) {
     (format!("d{stripe}"), target * 512 + rest)
 }
 
+/// Cases of each property; many with `ULVM_PROVE`. Said past the test harness, which would keep it
+/// to itself.
+fn cases() -> u32 {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let cases = match std::env::var_os("ULVM_PROVE") {
+        Some(_) => 20_000,
+        None => 200,
+    };
+    SAID.call_once(|| {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), "mapping: {cases} cases of each property");
+    });
+    cases
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn striped_maps_by_the_rule(

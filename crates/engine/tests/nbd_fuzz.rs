@@ -179,7 +179,7 @@ fn mutate(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Runs `round` with seeds, a number of times or as long as the environment says.
-fn rounds(count: u64, mut round: impl FnMut(&mut Rng)) {
+fn rounds(name: &str, count: u64, mut round: impl FnMut(&mut Rng)) {
     let word = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     if let Some(seed) = word("ULVM_FUZZ_SEED") {
         return round(&mut Rng(seed));
@@ -200,7 +200,12 @@ fn rounds(count: u64, mut round: impl FnMut(&mut Rng)) {
         seed += 1;
         done += 1;
     }
-    println!("{done} rounds from seed {}", start << 32);
+    // Past the test harness, which would keep it to itself.
+    let _ = writeln!(
+        std::io::stderr(),
+        "{name}: {done} rounds from seed {}",
+        start << 32
+    );
 }
 
 /// Says the seed when a round panics.
@@ -220,7 +225,7 @@ fn the_pure_side_bears_any_bytes() {
             body(stream, piece);
         }
     }
-    rounds(30_000, |rng| {
+    rounds("the pure side", 30_000, |rng| {
         let stream = mutate(rng, &corpus);
         let piece = 1 + rng.below(stream.len() + 64);
         body(&stream, piece);
@@ -291,7 +296,7 @@ fn a_live_server_bears_any_bytes() {
         assert_eq!(good.read(0, 4096).unwrap(), [9; 4096]);
     };
     corpus.iter().for_each(|stream| send(stream));
-    rounds(1_000, |rng| send(&mutate(rng, &corpus)));
+    rounds("a live server", 1_000, |rng| send(&mutate(rng, &corpus)));
     drop(good);
     let began = Instant::now();
     while server.clients() > 0 {

@@ -87,7 +87,12 @@ pub fn text(data: &[u8]) {
         assert_eq!(doc.root().to_tree(), tree, "a tree comes back");
         walk(doc.root().items().map(|i| i.node).collect());
     }
-    let Ok(imported) = import(data) else { return };
+    let Ok(mut imported) = import(data) else {
+        return;
+    };
+    let is_writable = imported.vg.unknown_status.is_empty() && imported.vg.not_utf8.is_none();
+    // What replaces the bytes that are no text is text.
+    imported.vg.not_utf8 = None;
     for style in [Style::Raw, Style::Backup] {
         let written = export(&imported.vg, &imported.header, style);
         let again = import(written.as_bytes()).expect("what is written can be read");
@@ -100,7 +105,7 @@ pub fn text(data: &[u8]) {
     for (key, pv) in vg.pvs.iter() {
         usage.free_runs(key, pv.pe_count);
     }
-    if check(&vg).is_ok() && vg.unknown_status.is_empty() {
+    if check(&vg).is_ok() && is_writable {
         ops::on(vg, data);
     }
 }

@@ -5,13 +5,17 @@
 //! Rules, in this order:
 //! 1. A VG with the mark `ulvm_split_from` has the PVs and LVs it lists. They are taken out of the
 //!    text of the VG it names (which vanishes if nothing is left), and the mark and the EXPORTED
-//!    that came with it are taken off. See [`vg_split`](super::vg_split).
+//!    that came with it are taken off. See [`vg_split`](super::vg_split). Not if the other VG has
+//!    been changed meanwhile, by LVM2, in a way that does not fit: then the mark means nothing.
 //! 2. A VG all of whose PVs and LVs are in another VG which has more PVs, or as many and a higher
 //!    seqno, has been swallowed by it. See [`vg_merge`](super::vg_merge) and `vgchange -u`. The
 //!    same rule undoes a vgsplit of LVM2's that was killed before it had changed the old VG.
 
 use std::collections::HashSet;
 
+use super::released::released;
+use crate::model::check::check;
+use crate::model::usage::Usage;
 use crate::model::{LvKey, PvKey, Vg};
 use crate::tree::{Item, Node, Value};
 use crate::uuid::LvmUuid;
@@ -72,13 +76,17 @@ pub fn settle(vgs: &[&Vg]) -> Vec<Settled> {
         let Some(from) = split_mark(vg) else {
             continue;
         };
+        if let Some(other) = vgs.iter().position(|v| v.id == from).filter(|o| *o != at) {
+            match take_out(vgs[other], vg, at) {
+                Taken::Nothing => {}
+                Taken::Rest(settled) => out[other] = *settled,
+                Taken::Misfit => continue,
+            }
+        }
         let mut receiver = (*vg).clone();
         unmark(&mut receiver);
         set_exported(&mut receiver, false);
         out[at] = Settled::Unmarked(receiver);
-        if let Some(other) = vgs.iter().position(|v| v.id == from).filter(|o| *o != at) {
-            take_out(vgs[other], vg, at, &mut out[other]);
-        }
     }
     for at in 0..vgs.len() {
         if out[at] != Settled::Unchanged {
@@ -93,14 +101,33 @@ pub fn settle(vgs: &[&Vg]) -> Vec<Settled> {
     out
 }
 
-fn take_out(from: &Vg, taker: &Vg, taker_at: usize, out: &mut Settled) {
+/// What a VG is after another one has taken PVs from it.
+enum Taken {
+    /// It had none of them any more.
+    Nothing,
+    /// This.
+    Rest(Box<Settled>),
+    /// It cannot be: LVs of it use what would be taken, and the taker does not know of it.
+    Misfit,
+}
+
+fn take_out(from: &Vg, taker: &Vg, taker_at: usize) -> Taken {
     let pvs: HashSet<_> = taker.pvs.values().map(|pv| pv.id).collect();
     let lvs: HashSet<_> = taker.lvs.values().map(|lv| lv.id).collect();
     let gone_pvs: Vec<PvKey> = keys_where(from.pvs.iter(), |pv| pvs.contains(&pv.id));
     if gone_pvs.is_empty() {
-        return;
+        return Taken::Nothing;
+    }
+    if !released(from, Some(taker), &gone_pvs).is_empty() {
+        return Taken::Misfit;
     }
     let gone_lvs: Vec<LvKey> = keys_where(from.lvs.iter(), |lv| lvs.contains(&lv.id));
+    let usage = Usage::of(from);
+    let stay = from.pvs.keys().filter(|pv| !gone_pvs.contains(pv));
+    let mut used = stay.flat_map(|pv| usage.on(pv));
+    if used.any(|used| gone_lvs.contains(&used.lv)) {
+        return Taken::Misfit;
+    }
     let mut rest = from.clone();
     for key in gone_lvs {
         rest.lvs.remove(key);
@@ -108,11 +135,14 @@ fn take_out(from: &Vg, taker: &Vg, taker_at: usize, out: &mut Settled) {
     for key in gone_pvs {
         rest.pvs.remove(key);
     }
-    *out = if rest.pvs.is_empty() {
+    if check(&rest).is_err() && check(from).is_ok() {
+        return Taken::Misfit;
+    }
+    Taken::Rest(Box::new(if rest.pvs.is_empty() {
         Settled::Swallowed { by: taker_at }
     } else {
         Settled::Shrunk(rest)
-    };
+    }))
 }
 
 fn keys_where<'a, K, T: 'a>(
@@ -140,7 +170,6 @@ mod tests {
     use super::super::vg_merge::vg_merge;
     use super::super::vg_split::{SplitInto, VgSplit, vg_split};
     use super::*;
-    use crate::model::check::check;
     use crate::uuid::IdSource;
 
     fn setup() -> (Ids, Vg, Vec<PvKey>) {
@@ -260,5 +289,32 @@ mod tests {
         let mut stray = a.clone();
         mark_split(&mut stray, &ids.new_id());
         assert_eq!(settle(&[&stray]), [Settled::Unmarked(a)]);
+    }
+
+    /// LVM2 sees both VGs, and lets one change the one that is not exported.
+    #[test]
+    fn a_mark_means_nothing_when_the_other_vg_uses_what_was_to_move() {
+        let (mut ids, vg, pvs) = setup();
+        let (_, _, marked) = split(&vg, &pvs[1..], new_vg(&mut ids));
+        let undone = |changed: &Vg| {
+            let settled = settle(&[changed, &marked]);
+            assert_eq!(settled[0], Settled::Unchanged);
+            assert_eq!(settled[1], Settled::Swallowed { by: 0 });
+        };
+        let mut changed = vg.clone();
+        changed.seqno += 1;
+        linear(&mut changed, &mut ids, "x", pvs[1], 4, 2);
+        undone(&changed);
+        let mut changed = vg.clone();
+        let b = changed.find_lv("b").unwrap();
+        changed.lvs[b].segments[0].len = crate::units::Extents(3);
+        undone(&changed);
+        // A change of what stays does no harm.
+        let mut changed = vg.clone();
+        linear(&mut changed, &mut ids, "x", pvs[0], 4, 2);
+        assert!(matches!(
+            settle(&[&changed, &marked])[0],
+            Settled::Shrunk(_)
+        ));
     }
 }

@@ -56,6 +56,8 @@ pub struct Run {
     pub compare_output: bool,
     /// Standard input.
     pub stdin: String,
+    /// The difference on purpose that this line shows.
+    pub meant: Option<String>,
 }
 
 /// Reads every case below a directory, and refuses two of one name.
@@ -93,6 +95,7 @@ pub fn load(directory: &Path) -> Result<Vec<Case>, String> {
 pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
     let mut cases: Vec<Case> = Vec::new();
     let mut stdin = String::new();
+    let mut meant = None;
     for (index, raw) in text.lines().enumerate() {
         let source = raw.trim();
         let wrong = |what: String| format!("{}:{}: {what}", file.display(), index + 1);
@@ -131,6 +134,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 case.open = Some(rest.into());
                 continue;
             }
+            "meant" => {
+                meant = Some(rest.to_owned());
+                continue;
+            }
             "config" if case.steps.is_empty() => {
                 case.config.push(rest.into());
                 continue;
@@ -145,6 +152,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 succeeds: !head.starts_with('!'),
                 compare_output: head.ends_with('='),
                 stdin: std::mem::take(&mut stdin),
+                meant: meant.take(),
             }),
             "lvm2" => Action::Prepare(words(rest).map_err(wrong)?),
             "do" => Action::Outside(words(rest).map_err(wrong)?),

@@ -6,29 +6,72 @@ use ulvm_test_support::state::State;
 
 /// One difference on purpose.
 pub struct Difference {
-    /// Short name.
+    /// Short name: what `meant` in a case names.
     pub name: &'static str,
     /// Why ulvm differs.
     pub reason: &'static str,
+    /// Taken out of every comparison, in [`state`] and [`output`] below; the others are shown by a
+    /// case that names them, which ends there.
+    pub everywhere: bool,
 }
 
-/// All of them. What each leaves out of the comparison is in [`state`] and [`output`] below.
+/// All of them.
 pub const ON_PURPOSE: &[Difference] = &[
     Difference {
         name: "activity is known",
+        everywhere: true,
         reason: "without its kernel driver LVM2 prints X in lv_attr and `unknown` in lv_active* and in the \
                  health of RAID; ulvm knows that the LV is not active and prints what LVM2 prints where the \
                  driver is loaded",
     },
     Difference {
         name: "free metadata space",
+        everywhere: true,
         reason: "vg_mda_free and pv_mda_free count the text's own header (host, description), which \
                  names another program and so is a few bytes longer or shorter",
     },
     Difference {
         name: "reports alone",
+        everywhere: true,
         reason: "LVM2 prints messages (`Retrying metadata scan.`) into the middle of reports, JSON too; \
                  ulvm's go to standard error",
+    },
+    Difference {
+        name: "a restore holds",
+        everywhere: false,
+        reason: "vgcfgrestore writes the seqno of the file plus one; where a PV that joined later holds a \
+                 newer text, LVM2 reads that again afterwards and the restore is undone. ulvm counts on \
+                 from the newest text it finds",
+    },
+    Difference {
+        name: "extents keep off the label",
+        everywhere: false,
+        reason: "pvcreate --metadatacopies 0 with an alignment of one sector makes LVM2 put extent 0 on \
+                 the label, which the first write to an LV destroys",
+    },
+    Difference {
+        name: "no nodes to make",
+        everywhere: false,
+        reason: "vgmknodes and vgscan --mknodes fail in LVM2 without its kernel driver; ulvm serves LVs \
+                 itself and has no nodes to mend",
+    },
+    Difference {
+        name: "paths of archives",
+        everywhere: false,
+        reason: "vgcfgrestore --list prints DIR/NAME/NAME for the file DIR/NAME; ulvm prints the path that \
+                 can be given to --file",
+    },
+    Difference {
+        name: "a PV made again keeps its areas",
+        everywhere: false,
+        reason: "a PV made again under its old identity loses its metadata areas when LVM2 changes the VG \
+                 before vgcfgrestore; ulvm writes the VG to them",
+    },
+    Difference {
+        name: "duplicates are no PVs to display",
+        everywhere: false,
+        reason: "pvdisplay of a duplicate that is not used prints VG name (null) and no identity; ulvm \
+                 shows the PVs that are used",
     },
 ];
 

@@ -106,6 +106,7 @@ fn main() -> ExitCode {
         };
     }
     let all = Arc::clone(&cases);
+    let meant = Arc::clone(&cases);
     suite.case("differential::coverage::commands", &[], move || {
         every_command_has_a_case(&all)
     });
@@ -115,7 +116,14 @@ fn main() -> ExitCode {
     suite.case(
         "differential::coverage::differences_on_purpose",
         &[],
-        || {
+        move || {
+            let named = || {
+                let steps = meant.iter().flat_map(|case| &case.steps);
+                steps.filter_map(|step| match &step.action {
+                    Action::Run(run) => run.meant.as_deref(),
+                    _ => None,
+                })
+            };
             let count = differences::ON_PURPOSE.len();
             ensure!(
                 count <= 10,
@@ -126,6 +134,17 @@ fn main() -> ExitCode {
                     difference.reason.len() > 20,
                     "{} has no reason",
                     difference.name
+                );
+                ensure!(
+                    difference.everywhere || named().any(|name| name == difference.name),
+                    "no case shows {}",
+                    difference.name
+                );
+            }
+            for name in named() {
+                ensure!(
+                    differences::ON_PURPOSE.iter().any(|d| d.name == name),
+                    "{name} is no difference on purpose"
                 );
             }
             Ok(())

@@ -171,12 +171,12 @@ fn one(
 }
 
 fn compare(case: &Case, reference: &[Trace], ours: &[Trace]) -> Result<(), String> {
-    let runs = case
-        .steps
-        .iter()
-        .filter(|step| matches!(step.action, Action::Run(_)));
+    let runs = case.steps.iter().filter_map(|step| match &step.action {
+        Action::Run(run) => Some((step, run)),
+        _ => None,
+    });
     let mut report = String::new();
-    for ((step, a), b) in runs.zip(reference).zip(ours) {
+    for (((step, run), a), b) in runs.zip(reference).zip(ours) {
         let mut found = String::new();
         if a.code != b.code {
             found.push_str(&format!("  exit code {} / {}\n", a.code, b.code));
@@ -200,6 +200,16 @@ fn compare(case: &Case, reference: &[Trace], ours: &[Trace]) -> Result<(), Strin
         {
             found.push_str(line);
             found.push('\n');
+        }
+        if let Some(name) = &run.meant {
+            // What follows has different states to start from.
+            if found.is_empty() {
+                report.push_str(&format!(
+                    "line {}: {}\n  `{name}` is no difference any more\n",
+                    step.line, step.source
+                ));
+            }
+            break;
         }
         if !found.is_empty() {
             report.push_str(&format!(

@@ -79,7 +79,11 @@ impl Session {
             other => discover::candidates(self.config(), other)?,
         };
         for name in &self.named {
-            candidates.extend(discover::named(name));
+            let mut named = discover::named(name).ok();
+            if let (Some(c), Source::File(_)) = (&mut named, &source) {
+                c.device.device_id = discover::identify(&c.device);
+            }
+            candidates.extend(named);
         }
         discover::sort(&mut candidates);
         let rules = self.rules();
@@ -232,6 +236,22 @@ impl Session {
             ))),
             Found::Nothing | Found::Pv(_) => Ok(key),
         }
+    }
+
+    /// The same for a device that a PV is to be made of: with a devices file, it need not be listed
+    /// yet. Making the PV lists it.
+    pub fn name_device_to_list(&mut self, name: &str) -> Result<DevKey> {
+        let listed = self.name_device(name);
+        let Source::File(_) = self.source()? else {
+            return listed;
+        };
+        if listed.is_ok() || self.find_device(name).is_some() {
+            return listed;
+        }
+        discover::named(name)?;
+        self.named.push(name.to_owned());
+        self.scan()?;
+        self.name_device(name)
     }
 
     fn add_named(&mut self, name: &str) -> Result<DevKey> {

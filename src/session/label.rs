@@ -273,7 +273,7 @@ impl Session {
                 id,
                 device: Some(device.name.clone()),
                 pv,
-                part: device.partition,
+                part: discover::kernel_partition(device),
             }),
         }
         write_devices_file(&mut file, &self.settings.command_line)

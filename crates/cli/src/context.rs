@@ -40,6 +40,12 @@ impl Context {
         if is_document(Some(&config.str("report/output_format"))) && !args.has(Opt::ReportFormat) {
             terminal.set_document();
         }
+        if args.has(Opt::Devices) && args.text(Opt::DevicesFile).is_some_and(|f| !f.is_empty()) {
+            let command = command_line.split(' ').next().unwrap_or_default();
+            return Err(Error::usage(format!(
+                "A --devices list cannot be used with --devicesfile.\nRun `{command} --help' for more information."
+            )));
+        }
         let readonly = args.has(Opt::ReadOnly);
         let settings = Settings {
             command_line,

@@ -32,6 +32,7 @@ impl Normaliser {
                 // `pvck --dump headers`: what follows from ids and from the length of the text.
                 rule("(crc|checksum)( expected)? 0x[0-9a-f]{1,8}", "$1$2 C"),
                 rule("pv_uuid [A-Za-z0-9]{32}", "pv_uuid U"),
+                rule("PVID=[A-Za-z0-9]{32}", "PVID=P"),
                 rule("raw_locn\\[0\\]\\.(offset|size) \\d+", "raw_locn[0].$1 N"),
                 rule("\\d{4}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d [+-]\\d{4}", "T"),
                 rule(

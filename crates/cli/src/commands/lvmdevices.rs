@@ -21,6 +21,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             "Command does not accept argument: {first}."
         )));
     }
+    one_of(args)?;
     let mut work = Work::open(ctx)?;
     if args.has(Opt::Check) {
         return work.check(false);
@@ -48,6 +49,29 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         );
     }
     work.list()
+}
+
+/// Only one thing is done at a time; the options are looked at in LVM2's order.
+fn one_of(args: &Args) -> Result<()> {
+    let given = [
+        Opt::Check,
+        Opt::Update,
+        Opt::Adddev,
+        Opt::Deldev,
+        Opt::Addpvid,
+        Opt::Delpvid,
+    ];
+    match given.iter().filter(|o| args.has(**o)).nth(1) {
+        None => Ok(()),
+        Some(second) => {
+            let value = args.text(*second).unwrap_or_default();
+            let text = format!(
+                "Command does not accept option: --{} {value}",
+                second.spec().long
+            );
+            Err(Error::usage(format!("{}.", text.trim_end())))
+        }
+    }
 }
 
 fn pv_id(text: &str) -> Result<LvmUuid> {

@@ -266,7 +266,7 @@ pub fn make_all(
     let mut devices: Vec<DevKey> = Vec::new();
     for name in names {
         let device = session
-            .name_device(name)
+            .name_device_to_list(name)
             .map_err(|_| Error::not_found(format!("No device found for {name}.")));
         if let Some(device) = worst.add(session.ui(), device)
             && !devices.contains(&device)

@@ -336,11 +336,11 @@ fn export_pv(w: &mut Writer, c: &Context, pv: &Pv) {
         1,
         "Hint only",
     );
+    w.blank();
     if let Some(id) = &pv.device_id {
         w.str("device_id_type", &id.kind);
         w.str("device_id", &id.name);
     }
-    w.blank();
     w.strs("status", words(&flags::PV_STATUS, pv, &[]));
     w.strs("flags", words(&flags::PV_FLAGS, pv, &pv.unknown_flags));
     export_tags(w, &pv.tags);

@@ -531,3 +531,62 @@ fn a_slow_device_holds_up_only_its_own_requests() {
     }
     assert!(began.elapsed() >= Duration::from_millis(700));
 }
+
+#[test]
+fn questions_about_a_fragmented_file_are_all_answered_though_nothing_else_happens() {
+    // The end of the handshake's time must not be what wakes the connection.
+    let site = Site::new(Limits {
+        handshake: Duration::from_secs(3600),
+        ..Limits::default()
+    });
+    let file = site.file("a", 32 << 20);
+    for block in (0..(32 << 20) / 4096_u64).step_by(2) {
+        file.write_all_at(&[1; 4096], block * 4096).unwrap();
+    }
+    site.export("x", "0 65536 linear a 0");
+    let mut client = site.client("x");
+    for n in 0..40 {
+        client.send(STATUS, 0, n, 0, 32 << 20, &[]);
+    }
+    for n in 0..40 {
+        let (cookie, reply) = client.receive_any(|_| 0);
+        assert_eq!(cookie, n);
+        assert!(matches!(reply, Reply::Extents(found) if found.len() > 8));
+    }
+}
+
+#[test]
+fn who_is_cut_off_keeps_the_place_until_what_was_asked_for_has_ended() {
+    let settings = Settings {
+        queues: 1,
+        ..Settings::default()
+    };
+    let limits = Limits {
+        clients: 2,
+        ..Limits::default()
+    };
+    let site = Site::with(&settings, limits);
+    site.file("a", 4 << 20);
+    site.export("slow", "0 8192 delay a 0 1500");
+    let began = Instant::now();
+    let mut held: Vec<Client> = Vec::new();
+    for _ in 0..2 {
+        let mut client = site.client("slow");
+        client.send(WRITE, 0, 1, 0, 1 << 20, &vec![7; 1 << 20]);
+        client.stream.write_all(&[0; 28]).unwrap();
+        held.push(client);
+    }
+    assert!(held.iter_mut().all(Client::is_closed));
+    drop(held);
+    let mut byte = [0];
+    if began.elapsed() < Duration::from_millis(1200) {
+        let read = site.raw().stream.read(&mut byte).unwrap();
+        assert_eq!(read, 0, "their memory is still held, and so is their place");
+    }
+    while site.server.clients() > 0 {
+        assert!(began.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+    assert_eq!(site.client("slow").size, 4 << 20);
+}

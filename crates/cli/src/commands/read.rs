@@ -46,15 +46,17 @@ fn copy_out(
         let len = RUN.min(usize::try_from(end - at).unwrap_or(RUN));
         let part = &mut buf[..len];
         if device.read_at(at, part).is_err() {
-            return up_to_the_error(ctx, device, name, at, part);
+            up_to_the_error(ctx, device, name, at, part)?;
+        } else {
+            ctx.terminal().put_bytes(part);
         }
-        ctx.terminal().put_bytes(part);
         at += len as u64;
     }
     Ok(())
 }
 
-/// Reads sector by sector to find the first that cannot be read.
+/// Reads sector by sector to find the first that cannot be read. An error that does not come again
+/// is none: all of the range has been given out then.
 fn up_to_the_error(
     ctx: &Context,
     device: &mut SyncDevice,

@@ -100,8 +100,11 @@ pub(super) fn open(path: &Path, how: &OpenHow) -> io::Result<Opened> {
 
 /// Opens and locks.
 pub(super) fn hold(path: &Path, how: &OpenHow) -> io::Result<Held> {
-    let is_block = std::fs::metadata(path)?.file_type().is_block_device();
-    let lock = match how.lock && !is_block {
+    let kind = std::fs::metadata(path)?.file_type();
+    let is_block = kind.is_block_device();
+    // What is neither file nor block device is refused later; opening a FIFO for its lock would wait
+    // for somebody at the other end.
+    let lock = match how.lock && kind.is_file() {
         true => Some(ImageLock::take(path, !how.read_only)?),
         false => None,
     };

@@ -163,9 +163,9 @@ impl Driver for Pool {
     }
 
     fn watch(&mut self, tag: u64, fd: &Arc<OwnedFd>, interest: Interest) -> Result<(), Errno> {
-        let mut flags = epoll::EventFlags::ONESHOT | epoll::EventFlags::RDHUP;
+        let mut flags = epoll::EventFlags::ONESHOT;
         if interest.read {
-            flags |= epoll::EventFlags::IN;
+            flags |= epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
         }
         if interest.write {
             flags |= epoll::EventFlags::OUT;

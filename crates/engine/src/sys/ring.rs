@@ -145,9 +145,10 @@ impl Ring {
         fd: &Arc<OwnedFd>,
         interest: Interest,
     ) -> Result<(), Errno> {
-        let mut flags = libc::POLLRDHUP as u32;
+        // Who does not read does not want to know that no more comes: it would never get rid of it.
+        let mut flags = 0;
         if interest.read {
-            flags |= libc::POLLIN as u32;
+            flags |= (libc::POLLIN | libc::POLLRDHUP) as u32;
         }
         if interest.write {
             flags |= libc::POLLOUT as u32;

@@ -67,6 +67,8 @@ pub enum Action {
         offset: u64,
         /// Bytes.
         len: u32,
+        /// Is it to be durable before it is answered?
+        fua: bool,
     },
     /// Make a file's data durable.
     Flush {
@@ -389,9 +391,13 @@ impl Folder {
         let mut f = Fields(body);
         let (_fh, offset) = (f.u64(), f.u64().ok_or(libc::EINVAL)?);
         let len = f.u32().ok_or(libc::EINVAL)?;
+        let (_write_flags, _lock_owner) = (f.u32(), f.u64());
+        let open_flags = f.u32().ok_or(libc::EINVAL)?;
         if body.len().saturating_sub(40) < len as usize || len > MAX_IO {
             return Err(libc::EINVAL);
         }
+        // The kernel sends no FSYNC after a write that has to be durable (O_DSYNC, O_SYNC, RWF_DSYNC).
+        let fua = open_flags & libc::O_DSYNC as u32 != 0;
         if file.read_only {
             return Err(libc::EROFS);
         }
@@ -404,6 +410,7 @@ impl Folder {
                 file: file.index,
                 offset,
                 len,
+                fua,
             }),
         }
     }
@@ -643,7 +650,8 @@ mod tests {
             Action::Write {
                 file: 0,
                 offset: 8184,
-                len: 8
+                len: 8,
+                fua: false,
             }
         );
         assert_eq!(errno(&write(3, 8192)), libc::ENOSPC);

@@ -155,12 +155,17 @@ impl Server {
                 };
                 (file, Request::read(offset, buf))
             }
-            Action::Write { file, offset, len } => {
+            Action::Write {
+                file,
+                offset,
+                len,
+                fua,
+            } => {
                 let Some(buf) = self.write_buf(len as usize) else {
                     self.stalled = Some((header, action));
                     return;
                 };
-                (file, Request::write(offset, buf, false))
+                (file, Request::write(offset, buf, fua))
             }
             Action::Flush { file } => (file, Request::flush()),
             Action::Zero {

@@ -41,6 +41,8 @@ const LAST_REPLIES: Duration = Duration::from_secs(5);
 const TIMER_HANDSHAKE: u64 = 0;
 const TIMER_STALLED: u64 = 1;
 const TIMER_LAST: u64 = 2;
+/// Others have had their turn: the input at hand is gone on with.
+const TIMER_GO_ON: u64 = 3;
 
 /// What all connections of a server share.
 #[derive(Debug)]
@@ -81,7 +83,8 @@ enum Course {
     Open,
     /// Nothing more is received; it ends when all that is under way is answered and sent.
     Ending,
-    /// Now.
+    /// The client is cut off. What is under way holds memory, so it keeps its place until that has
+    /// ended; nothing is sent any more.
     Over,
 }
 
@@ -103,6 +106,8 @@ pub(super) struct Connection {
     /// When bytes last moved.
     moved: Instant,
     stall_timer: bool,
+    /// [`TIMER_GO_ON`] is set.
+    resting: bool,
 }
 
 impl Connection {
@@ -122,6 +127,7 @@ impl Connection {
             watch: None,
             moved: Instant::now(),
             stall_timer: false,
+            resting: false,
         }
     }
 
@@ -259,17 +265,21 @@ impl Connection {
 
     /// Sends, takes in what had to wait, and watches for what is wanted next.
     fn settle(&mut self, cx: &mut Cx<'_>) {
-        self.send(cx);
-        if self.blocked && self.course == Course::Open {
+        if self.course != Course::Over {
+            self.send(cx);
+        }
+        if self.blocked && self.course == Course::Open && !self.resting {
+            if let Phase::Serving(session) = &mut self.phase {
+                session.rested();
+            }
             self.advance(cx);
             self.send(cx);
         }
-        let under_way = match &self.phase {
-            Phase::Serving(session) => session.under_way(),
-            Phase::Handshake(_) => 0,
-        };
-        let finished = self.course == Course::Ending && under_way == 0 && self.out.is_empty();
-        if finished || self.course == Course::Over {
+        let under_way = self.under_way();
+        if self.course == Course::Over {
+            return self.cut_off(cx, under_way);
+        }
+        if self.course == Course::Ending && under_way == 0 && self.out.is_empty() {
             cx.exit();
             return;
         }
@@ -278,10 +288,38 @@ impl Connection {
             write: !self.out.is_empty(),
         };
         self.watch_for(cx, wanted);
+        if self.course == Course::Over {
+            return self.cut_off(cx, under_way);
+        }
+        // Blocked, and neither an answer nor the socket will bring it on.
+        let alone = under_way == 0 && self.out.is_empty();
+        if self.course == Course::Open && self.blocked && alone && !self.resting {
+            self.resting = true;
+            cx.timer(Duration::ZERO, TIMER_GO_ON);
+        }
         if self.stuck() && !self.stall_timer {
             self.stall_timer = true;
             self.moved = cx.now();
             cx.timer(self.place.0.limits.stalled, TIMER_STALLED);
+        }
+    }
+
+    fn under_way(&self) -> usize {
+        match &self.phase {
+            Phase::Serving(session) => session.under_way(),
+            Phase::Handshake(_) => 0,
+        }
+    }
+
+    fn cut_off(&mut self, cx: &mut Cx<'_>, under_way: usize) {
+        self.out.clear();
+        if let Some((key, _)) = self.watch.take() {
+            cx.unwatch(key);
+        }
+        // The client sees the end now; it may be gone already.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        if under_way == 0 {
+            cx.exit();
         }
     }
 
@@ -295,7 +333,7 @@ impl Connection {
         if wanted.read || wanted.write {
             match cx.watch(&self.socket, wanted) {
                 Ok(key) => self.watch = Some((key, wanted)),
-                Err(_) => cx.exit(),
+                Err(_) => self.course = Course::Over,
             }
         }
     }
@@ -314,14 +352,18 @@ impl Connection {
 
     fn timer(&mut self, cx: &mut Cx<'_>, number: u64) {
         match number {
-            TIMER_HANDSHAKE if matches!(self.phase, Phase::Handshake(_)) => cx.exit(),
+            TIMER_HANDSHAKE if matches!(self.phase, Phase::Handshake(_)) => {
+                self.course = Course::Over;
+            }
+            // The engine ends: nobody else needs the place.
             TIMER_LAST => cx.exit(),
+            TIMER_GO_ON => self.resting = false,
             TIMER_STALLED => {
                 self.stall_timer = false;
                 let limit = self.place.0.limits.stalled;
                 let idle = cx.now().saturating_duration_since(self.moved);
                 if self.stuck() && idle >= limit {
-                    cx.exit();
+                    self.course = Course::Over;
                 } else if self.stuck() {
                     self.stall_timer = true;
                     cx.timer(limit - idle, TIMER_STALLED);
@@ -346,9 +388,12 @@ impl Task for Connection {
     fn event(&mut self, cx: &mut Cx<'_>, event: Event) {
         match event {
             Event::Done(completion) => {
-                if let Phase::Serving(session) = &mut self.phase
-                    && let Some(submit) = session.answered(completion, &mut self.out)
-                {
+                let Phase::Serving(session) = &mut self.phase else {
+                    return;
+                };
+                if self.course == Course::Over {
+                    session.forget(completion);
+                } else if let Some(submit) = session.answered(completion, &mut self.out) {
                     submit_to(cx, session, submit);
                 }
             }

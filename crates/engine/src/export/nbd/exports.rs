@@ -83,13 +83,18 @@ impl Catalog for View<'_> {
         }
         let export = self.0.get(name).ok_or(Refusal::Unknown)?;
         let device = &export.device;
-        let logical = device.logical_block();
+        let (logical, size) = (device.logical_block(), device.size());
+        // Clients refuse an export whose size is not whole blocks.
+        let told = match size {
+            0 => logical,
+            size => logical.min(1u32.checked_shl(size.trailing_zeros()).unwrap_or(logical)),
+        };
         Ok(ExportInfo {
             description: export.description.clone(),
-            size: device.size(),
+            size,
             read_only: export.read_only || device.read_only(),
             // Any byte range is served; on blocks larger than a sector clients do well to know.
-            min_block: if logical > 512 { logical } else { 1 },
+            min_block: if told > 512 { told } else { 1 },
             preferred_block: logical.max(4096),
             max_block: self.1,
         })

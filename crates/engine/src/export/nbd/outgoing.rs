@@ -39,6 +39,11 @@ impl Outgoing {
         self.segments.is_empty()
     }
 
+    /// Drops what was to be sent.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Bytes that lie in the run of small pieces: what replies without data cost.
     pub(super) fn small_bytes(&self) -> usize {
         self.small.len()

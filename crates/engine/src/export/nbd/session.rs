@@ -19,7 +19,7 @@ const CACHE_RUN: u64 = 1 << 20;
 /// thread receives the next payload meanwhile, which is as much work.
 const ASIDE: u64 = 64 << 10;
 /// Extents in one reply.
-const MAX_EXTENTS: usize = 2048;
+const MAX_EXTENTS: usize = 1024;
 /// Bytes of replies without data that may wait to be sent before no more is taken in.
 const MAX_SMALL: usize = 64 << 10;
 
@@ -66,6 +66,8 @@ pub(super) struct Session {
     max_requests: usize,
     /// A request that waits for a buffer.
     waiting: Option<Request>,
+    /// Enough was done in this thread: others have their turn before the next request is taken.
+    resting: bool,
 }
 
 impl Session {
@@ -82,6 +84,21 @@ impl Session {
             under_way: 0,
             max_requests: limits.requests.max(1),
             waiting: None,
+            resting: false,
+        }
+    }
+
+    /// Others have had their turn.
+    pub(super) fn rested(&mut self) {
+        self.resting = false;
+    }
+
+    /// The client is gone: what is under way is not followed by more of the same request.
+    pub(super) fn forget(&mut self, completion: Completion) {
+        if let Ok(slot) = usize::try_from(completion.token)
+            && self.pending.get(slot).is_some_and(Option::is_some)
+        {
+            self.end(slot, completion.buf);
         }
     }
 
@@ -123,7 +140,8 @@ impl Session {
         input: &[u8],
         out: &mut Outgoing,
     ) -> (usize, Taken, Option<Submit>) {
-        if self.under_way >= self.max_requests || out.small_bytes() > MAX_SMALL {
+        let full = self.under_way >= self.max_requests || out.small_bytes() > MAX_SMALL;
+        if full || self.resting {
             return (0, Taken::Blocked, None);
         }
         if let Some(request) = self.waiting.take() {
@@ -331,7 +349,9 @@ impl Session {
         }
     }
 
-    fn block_status(&self, request: &Request, one: bool, out: &mut Outgoing) {
+    /// Asks the kernel about every piece of the files, in this thread, and so rests after it.
+    fn block_status(&mut self, request: &Request, one: bool, out: &mut Outgoing) {
+        self.resting = true;
         let max = if one { 1 } else { MAX_EXTENTS };
         let length = u64::from(request.length);
         let found = extents::extents(&self.export.device, request.offset, length, max);

@@ -1,5 +1,7 @@
 //! This host as it shows in metadata: clock, time zone, names, system id.
 
+mod machine_id;
+
 use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -65,7 +67,8 @@ pub fn system_id(config: &Config) -> Result<Option<String>, String> {
             let id = fs::read_to_string("/etc/machine-id")
                 .map_err(|e| format!("/etc/machine-id: {e}"))?;
             match source.as_str() {
-                "appmachineid" => return Err("source appmachineid is not supported".into()),
+                "appmachineid" => machine_id::for_lvm(&id)
+                    .ok_or_else(|| "/etc/machine-id holds no id".to_owned())?,
                 _ => id.trim().to_owned(),
             }
         }

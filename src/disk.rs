@@ -8,6 +8,7 @@
 #[cfg(test)]
 pub(crate) mod tape;
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -44,6 +45,8 @@ pub struct FileDisk {
     size: u64,
     block: u32,
     head: Vec<u8>,
+    /// Kept from one direct request to the next: long texts are read in many pieces.
+    bounce: RefCell<Bounce>,
     #[cfg(test)]
     tape: Option<tape::Tape>,
 }
@@ -66,6 +69,7 @@ impl FileDisk {
             size,
             block: block.clamp(512, ALIGN as u32),
             head: Vec::new(),
+            bounce: RefCell::default(),
             #[cfg(test)]
             tape: (access == Access::Write)
                 .then(|| tape::Tape::running(path))
@@ -119,7 +123,7 @@ impl FileDisk {
     /// a block.
     fn read_direct(&self, mut at: u64, mut buf: &mut [u8]) -> io::Result<()> {
         let block = u64::from(self.block);
-        let mut bounce = Bounce::new(PIECE.min(buf.len()) + 2 * ALIGN);
+        let mut bounce = self.bounce.borrow_mut();
         while !buf.is_empty() {
             let skip = (at % block) as usize;
             let take = buf.len().min(PIECE);
@@ -136,7 +140,7 @@ impl FileDisk {
 
     fn write_direct(&self, mut at: u64, mut data: &[u8]) -> io::Result<()> {
         let block = self.block as usize;
-        let mut bounce = Bounce::new(PIECE.min(data.len()) + 2 * ALIGN);
+        let mut bounce = self.bounce.borrow_mut();
         while !data.is_empty() {
             let skip = (at % block as u64) as usize;
             let take = data.len().min(PIECE);
@@ -246,18 +250,19 @@ fn read_full(file: &File, space: &mut [u8], at: u64, need: usize) -> io::Result<
 }
 
 /// A buffer whose usable part begins at a multiple of [`ALIGN`].
+#[derive(Debug, Default)]
 struct Bounce {
     bytes: Vec<u8>,
     skip: usize,
 }
 
 impl Bounce {
-    fn new(len: usize) -> Self {
-        let bytes = vec![0u8; len.next_multiple_of(ALIGN) + ALIGN];
-        let skip = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
-        Self { bytes, skip }
-    }
+    /// Room for `len` bytes; what stands in it is of an earlier request.
     fn slice(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < self.skip + len {
+            self.bytes = vec![0; len.next_multiple_of(ALIGN) + ALIGN];
+            self.skip = self.bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
+        }
         &mut self.bytes[self.skip..self.skip + len]
     }
 }

@@ -461,7 +461,8 @@ const NEW_MDA_ZEROED: u64 = 4096;
 
 /// Plans a new PV: the first sectors are wiped (unless `keep_start`: then only `old_labels`, the
 /// sectors that hold a label now, except the one that is written), empty metadata areas are
-/// written, the label comes last. Until then the device is no PV.
+/// written, the label comes last. Until then the device is no PV. Where there is no label to wipe
+/// first, that is one stage (and one flush) less.
 ///
 /// `None` if the label has more areas than fit.
 pub fn plan_create(
@@ -481,7 +482,6 @@ pub fn plan_create(
     } else {
         vec![zero_sectors(0, LABEL_SCAN_SECTORS)]
     };
-    plan.add(Stage::Wipe, wipes);
     let headers = label
         .header
         .mdas
@@ -496,8 +496,13 @@ pub fn plan_create(
                 bytes,
             }
         })
-        .collect();
-    plan.add(Stage::Headers, headers);
+        .collect::<Vec<_>>();
+    if old_labels.is_empty() {
+        plan.add(Stage::Headers, [wipes, headers].concat());
+    } else {
+        plan.add(Stage::Wipe, wipes);
+        plan.add(Stage::Headers, headers);
+    }
     plan.add(Stage::Label, vec![label_write(disk, label)?]);
     Some(plan)
 }

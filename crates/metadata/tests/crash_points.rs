@@ -41,13 +41,9 @@ fn every_crash_leaves_the_old_state_or_the_new() {
 
 /// Flushes whose loss breaks no rule, in these operations; each is needed in others.
 ///
-/// * Wiping a device that holds no label: nothing that is lost could come back. (Needed: "pvcreate
-///   over a PV".)
 /// * Precommitting where one area only stays in use: there is nobody to agree with, and the commit
 ///   overwrites the same sector. (Needed: every operation with two areas.)
-const NEEDLESS_HERE: [(&str, Stage); 9] = [
-    ("pvcreate", Stage::Wipe),
-    ("pvcreate with two areas", Stage::Wipe),
+const NEEDLESS_HERE: [(&str, Stage); 7] = [
     ("commit with wrap on 1 devices", Stage::Precommit),
     ("area goes out of use", Stage::Precommit),
     ("vgreduce", Stage::Precommit),

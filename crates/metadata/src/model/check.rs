@@ -83,7 +83,7 @@ fn check_lv(vg: &Vg, key: LvKey) -> Result<(), String> {
         }
         at = at
             .checked_add(segment.len.0)
-            .ok_or(format!("segment{n} is too long"))?;
+            .ok_or_else(|| format!("segment{n} is too long"))?;
         if let SegmentKind::Striped {
             stripe_size,
             stripes,
@@ -127,24 +127,27 @@ fn references(kind: &SegmentKind) -> Vec<LvKey> {
 }
 
 fn check_area(vg: &Vg, owner: LvKey, area: Area, len: u32) -> Result<(), String> {
-    let (extent, limit, name) = match area {
+    let (extent, limit, pv, name) = match area {
         Area::Pv { pv, extent } => {
             let pv = vg.pvs.get(pv).ok_or("area on a PV that is gone")?;
-            (extent, pv.pe_count, pv.id.to_string())
+            (extent, pv.pe_count, Some(pv.id), "")
         }
         Area::Lv { lv, extent } => {
             if lv == owner {
                 return Err("the LV is mapped to itself".into());
             }
             let lv = vg.lvs.get(lv).ok_or("area on an LV that is gone")?;
-            (extent, lv.extents(), lv.name.clone())
+            (extent, lv.extents(), None, lv.name.as_str())
         }
     };
     match extent.0.checked_add(len) {
         Some(end) if end <= limit.0 => Ok(()),
-        _ => Err(format!(
-            "extents {extent}+{len} are beyond the {limit} of {name}"
-        )),
+        _ => {
+            let name = pv.map_or(name.to_owned(), |id| id.to_string());
+            Err(format!(
+                "extents {extent}+{len} are beyond the {limit} of {name}"
+            ))
+        }
     }
 }
 

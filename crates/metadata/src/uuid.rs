@@ -7,6 +7,8 @@ pub const ID_LEN: usize = 32;
 /// The 62 characters LVM2 writes; `!` and `#` are also accepted on reading.
 pub const ID_CHARS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const GROUPS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
+/// Length of the form with hyphens.
+const TEXT_LEN: usize = ID_LEN + GROUPS.len() - 1;
 
 /// A PV, VG or LV identifier: 32 checked characters, without hyphens.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,14 +56,20 @@ impl LvmUuid {
 
     /// Appends the form with hyphens.
     pub fn push_to(&self, out: &mut String) {
-        let mut at = 0;
-        for (i, len) in GROUPS.iter().enumerate() {
-            if i > 0 {
-                out.push('-');
-            }
-            out.extend(self.0[at..at + len].iter().map(|c| char::from(*c)));
-            at += len;
+        // Checked characters are ASCII.
+        out.push_str(std::str::from_utf8(&self.text()).unwrap_or(""));
+    }
+
+    /// The characters of the form with hyphens.
+    fn text(&self) -> [u8; TEXT_LEN] {
+        let mut out = [b'-'; TEXT_LEN];
+        let (mut from, mut to) = (0, 0);
+        for len in GROUPS {
+            out[to..to + len].copy_from_slice(&self.0[from..from + len]);
+            from += len;
+            to += len + 1;
         }
+        out
     }
 
     /// The 32 characters as a string without hyphens.
@@ -72,9 +80,7 @@ impl LvmUuid {
 
 impl fmt::Display for LvmUuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = String::with_capacity(ID_LEN + GROUPS.len());
-        self.push_to(&mut out);
-        f.pad(&out)
+        f.pad(std::str::from_utf8(&self.text()).unwrap_or(""))
     }
 }
 

@@ -141,20 +141,26 @@ fn expand(out: &mut String, directive: char, seconds: i64, offset: i64, t: &Civi
     let month = MONTHS[t.month.clamp(1, 12) as usize - 1];
     match directive {
         'Y' => write!(out, "{}", t.year),
-        'y' => write!(out, "{:02}", t.year.rem_euclid(100)),
-        'C' => write!(out, "{:02}", t.year.div_euclid(100)),
-        'm' => write!(out, "{:02}", t.month),
-        'd' => write!(out, "{:02}", t.day),
+        'y' => two(out, t.year.rem_euclid(100)),
+        'C' => two(out, t.year.div_euclid(100)),
+        'm' => two(out, t.month),
+        'd' => two(out, t.day),
         'e' => write!(out, "{:2}", t.day),
-        'H' => write!(out, "{:02}", t.hour),
-        'I' => write!(out, "{:02}", (t.hour + 11) % 12 + 1),
+        'H' => two(out, t.hour),
+        'I' => two(out, (t.hour + 11) % 12 + 1),
         'k' => write!(out, "{:2}", t.hour),
         'l' => write!(out, "{:2}", (t.hour + 11) % 12 + 1),
-        'M' => write!(out, "{:02}", t.minute),
-        'S' => write!(out, "{:02}", t.second),
+        'M' => two(out, t.minute),
+        'S' => two(out, t.second),
         'p' => out.write_str(if t.hour < 12 { "AM" } else { "PM" }),
         'P' => out.write_str(if t.hour < 12 { "am" } else { "pm" }),
-        'T' => write!(out, "{:02}:{:02}:{:02}", t.hour, t.minute, t.second),
+        'T' => {
+            two(out, t.hour)?;
+            out.push(':');
+            two(out, t.minute)?;
+            out.push(':');
+            two(out, t.second)
+        }
         'R' => write!(out, "{:02}:{:02}", t.hour, t.minute),
         'F' => write!(out, "{}-{:02}-{:02}", t.year, t.month, t.day),
         'D' => write!(
@@ -169,7 +175,9 @@ fn expand(out: &mut String, directive: char, seconds: i64, offset: i64, t: &Civi
         'z' | 'Z' => {
             let minutes = offset.abs() / 60;
             let sign = if offset < 0 { '-' } else { '+' };
-            write!(out, "{sign}{:02}{:02}", minutes / 60, minutes % 60)
+            out.push(sign);
+            two(out, minutes / 60)?;
+            two(out, minutes % 60)
         }
         'a' => out.write_str(&DAYS[weekday][..3]),
         'A' => out.write_str(DAYS[weekday]),
@@ -198,6 +206,18 @@ fn expand(out: &mut String, directive: char, seconds: i64, offset: i64, t: &Civi
         '%' => out.write_str("%"),
         other => write!(out, "%{other}"),
     }
+}
+
+/// A number with at least two digits.
+fn two(out: &mut String, n: impl Into<i64>) -> fmt::Result {
+    let n = n.into();
+    if !(0..100).contains(&n) {
+        return write!(out, "{n:02}");
+    }
+    let digit = |d: i64| char::from(b'0' + d as u8);
+    out.push(digit(n / 10));
+    out.push(digit(n % 10));
+    Ok(())
 }
 
 #[cfg(test)]

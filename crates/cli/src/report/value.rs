@@ -106,6 +106,7 @@ impl<'a> Value<'a> {
     /// has to be worked out needs no string of its own.
     pub fn push(&self, style: &Style, out: &mut String) {
         match self {
+            Self::Blank => {}
             // Writing to a string cannot fail.
             Self::Number(n) => drop(write!(out, "{n}")),
             Self::Size(sectors) => style.units.push(*sectors, out),

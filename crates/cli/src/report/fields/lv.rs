@@ -94,7 +94,7 @@ fn name<'a>(r: &Row<'a>) -> Value<'a> {
 fn full_name<'a>(r: &Row<'a>) -> Value<'a> {
     let vg = r.vg().map_or("", |v| v.name.as_str());
     let lv = r.lv().map_or("", |l| l.name.as_str());
-    Value::text(format!("{vg}/{lv}"))
+    Value::text([vg, "/", lv].concat())
 }
 
 /// Thin pools have no node of their own.
@@ -107,12 +107,17 @@ fn path<'a>(r: &Row<'a>) -> Value<'a> {
     if !view.is_visible(key) || LvKind::new(view, key).is_thin_pool() {
         return Value::text("");
     }
-    Value::text(format!(
-        "{}/{}/{}",
-        r.world.dev_dir,
-        vg.name,
-        view.lv(key).name
-    ))
+    let lv = &view.lv(key).name;
+    Value::text([&r.world.dev_dir, "/", &vg.name, "/", lv].concat())
+}
+
+/// A name as part of a name below /dev/mapper, where one hyphen separates.
+fn mapper_word(name: &str) -> Cow<'_, str> {
+    if name.contains('-') {
+        Cow::Owned(name.replace('-', "--"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// Device-mapper names double every hyphen of the VG's and the LV's name.
@@ -121,12 +126,8 @@ fn dm_path<'a>(r: &Row<'a>) -> Value<'a> {
         return Value::text("");
     };
     let lv = r.lv().map_or("", |l| l.name.as_str());
-    Value::text(format!(
-        "{}/mapper/{}-{}",
-        r.world.dev_dir,
-        vg.name.replace('-', "--"),
-        lv.replace('-', "--")
-    ))
+    let (vg, lv) = (mapper_word(&vg.name), mapper_word(lv));
+    Value::text([&r.world.dev_dir, "/mapper/", &vg, "-", &lv].concat())
 }
 
 const PARENT_USES: [Use; 9] = [

@@ -66,7 +66,7 @@ fn put_rows(table: &Table<'_>, style: &Style, typed: bool, put: &mut dyn FnMut(&
     let keys: Vec<String> = (table.columns.iter().enumerate())
         .map(|(c, field)| format!("{}\"{}\":", if c > 0 { ", " } else { "" }, field.id))
         .collect();
-    let (mut line, mut text) = (String::new(), String::new());
+    let mut line = String::new();
     for r in 0..table.rows.len() {
         line.clear();
         line.push_str("                  {");
@@ -76,9 +76,7 @@ fn put_rows(table: &Table<'_>, style: &Style, typed: bool, put: &mut dyn FnMut(&
             if typed {
                 push_typed(&mut line, &value, field.kind, style);
             } else {
-                text.clear();
-                value.push(style, &mut text);
-                push_quoted(&mut line, &text);
+                push_string(&mut line, &value, style);
             }
         }
         line.push_str(if r + 1 < table.rows.len() {
@@ -87,6 +85,19 @@ fn put_rows(table: &Table<'_>, style: &Style, typed: bool, put: &mut dyn FnMut(&
             "}\n"
         });
         put(&line);
+    }
+}
+
+/// Any value as a string.
+fn push_string(out: &mut String, value: &Value<'_>, style: &Style) {
+    match value {
+        // Nothing to escape in digits and letters.
+        Value::Blank | Value::Number(_) | Value::Size(_) => {
+            out.push('"');
+            value.push(style, out);
+            out.push('"');
+        }
+        _ => push_quoted(out, &value.show(style)),
     }
 }
 

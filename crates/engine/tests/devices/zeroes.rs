@@ -36,6 +36,12 @@ pub fn cases(suite: &mut Suite) {
             }
         }
     }
+    for (name, driver) in [("pool", DRIVERS[0]), ("ring", DRIVERS[1])] {
+        for sector in [512, 4096] {
+            let name = format!("zeroes::trims_give_space_back::sectors_of_{sector}::{name}");
+            suite.case(name, &[Need::Loop], move || trims(driver, sector));
+        }
+    }
     suite.case(
         "zeroes::fast_on_files",
         &[Need::Path("/dev/shm")],
@@ -97,6 +103,31 @@ fn zeroes(driver: DriverChoice, sector: u32, discards: bool) -> Outcome {
     let below = std::fs::read(device.file()).map_err(|e| e.to_string())?;
     ensure!(below == model, "the file below the device differs");
     Ok(())
+}
+
+/// Through NBD, a block device and a loop device down to a sparse file.
+fn trims(driver: DriverChoice, sector: u32) -> Outcome {
+    use std::os::unix::fs::MetadataExt;
+    let dir = loopdev::scratch()?;
+    let device = LoopDevice::attach(&dir.path().join("d"), SIZE as u64, sector)?;
+    let text = format!("0 8192 linear {} 0\n", device.node().display());
+    let mut site = Site::new(driver, table(&text, Direct::Auto)?)?;
+    let data = content::sectors(4, 0, 8192);
+    site.writes(0, &data)?;
+    let used = || -> Result<u64, String> {
+        let meta = std::fs::metadata(device.file()).map_err(|e| e.to_string())?;
+        Ok(meta.blocks() * 512)
+    };
+    ensure!(used()? >= SIZE as u64, "{} bytes used before", used()?);
+    let done = site.nbd.call(TRIM, FUA, 1 << 20, 2 << 20);
+    ensure!(done == Reply::Done, "the trim: {done:?}");
+    ensure!(
+        used()? <= 2 << 20,
+        "{} bytes used after a trim of half",
+        used()?
+    );
+    site.reads(0, &data[..1 << 20])?;
+    site.reads(3 << 20, &data[3 << 20..])
 }
 
 /// On tmpfs space can be given back at once, but zeroes that keep it have to be written.

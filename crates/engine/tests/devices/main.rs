@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use ulvm_test_support::suite::Suite;
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(27);
+    let mut suite = Suite::new(23);
     faults::cases(&mut suite);
     zeroes::cases(&mut suite);
     suite.run()

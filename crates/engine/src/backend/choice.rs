@@ -62,9 +62,12 @@ impl Hints {
             self.slow_writes.store(PENALTY, Ordering::Relaxed);
         }
     }
+    /// Do reads mostly find the page cache filled?
+    pub(crate) fn warm(&self) -> bool {
+        self.misses.load(Ordering::Relaxed) <= COLD
+    }
     fn cold(&self) -> bool {
-        self.misses.load(Ordering::Relaxed) > COLD
-            && self.cold_reads.fetch_add(1, Ordering::Relaxed) % RETRY != 0
+        !self.warm() && self.cold_reads.fetch_add(1, Ordering::Relaxed) % RETRY != 0
     }
     fn penalised(&self) -> bool {
         let left = self.slow_writes.load(Ordering::Relaxed);

@@ -22,6 +22,10 @@ pub(crate) struct FileOp {
     pub mem: Option<Slice>,
     /// Bytes at the start of `mem` that are done already.
     pub skip: usize,
+    /// A read not to be done in the submitting thread, even if it need not wait: worth its cost for
+    /// a large copy. (Writes to the page cache go to the ring's workers anyway where they could
+    /// wait; to insist on it was slower.)
+    pub aside: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::core::{Core, Mode};
 use super::inbox::Waiting;
 use super::inline::{Bytes, inline};
-use super::request::ChildOf;
+use super::request::{By, ChildOf};
 use super::slab::Id;
 use crate::backend::choice::{Route, route};
 use crate::backend::driver::{FileOp, FileOpKind, perform};
@@ -37,6 +37,8 @@ pub(super) struct LeafOp {
     /// Bytes finished.
     done: u64,
     stage: Stage,
+    /// Reads are for another thread, even where the driver could do them in this one.
+    aside: bool,
     /// How it was let in at the file's gate.
     pass: Option<Pass>,
     /// RWF_DSYNC does not work here, or was not used: an fdatasync must follow.
@@ -107,9 +109,10 @@ impl Core {
             }
             Store::Device(_) => return,
         };
+        let by = self.by(of.request);
         let way = match self.mode {
             Mode::Alone => Route::Inline,
-            Mode::Shared if self.by_driver(of.request) => Route::Driver,
+            Mode::Shared if by != By::Any => Route::Driver,
             Mode::Shared => route(file, op),
         };
         let mut done = 0;
@@ -136,6 +139,7 @@ impl Core {
             mem,
             done,
             stage: Stage::New,
+            aside: by == By::Other && !file.direct && file.hints.warm(),
             pass: None,
             sync_after: false,
         });
@@ -307,6 +311,7 @@ impl LeafOp {
             len,
             mem,
             skip: skip as usize,
+            aside: self.aside,
         })
     }
 

@@ -34,6 +34,17 @@ pub(super) struct ChildOf {
     pub finish: Option<(u32, Piece)>,
 }
 
+/// Who is to carry out a request's operations on files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    /// Whoever does it best.
+    Any,
+    /// The driver: this thread has tried and not finished.
+    Driver,
+    /// Another thread ([`Request::aside`]).
+    Other,
+}
+
 /// A request that has not been answered.
 #[derive(Debug)]
 pub(super) struct Active {
@@ -44,9 +55,7 @@ pub(super) struct Active {
     offset: u64,
     len: u64,
     data: Option<Lent>,
-    /// It goes by the driver, whatever the files are: it is wanted aside, or this thread has tried
-    /// it and not finished.
-    by_driver: bool,
+    by: By,
     began: Instant,
     /// Children not done, plus one while children are being made.
     pending: u32,
@@ -73,12 +82,16 @@ impl Core {
     ) {
         let (op, offset, len) = (request.op(), request.offset(), request.len());
         let began = self.now;
-        let (mut table, mut by_driver) = (None, request.is_aside());
+        let mut by = match request.is_aside() {
+            true => By::Other,
+            false => By::Any,
+        };
+        let mut table = None;
         let mut buf = request.into_buf();
         if let Some(memory) = &mut buf {
             table = device.try_pass(op, began);
             let outcome = match &table {
-                Some(table) if !by_driver => self.at_once(table, op, offset, memory),
+                Some(table) if by == By::Any => self.at_once(table, op, offset, memory),
                 _ => Outcome::NotTried,
             };
             if matches!(outcome, Outcome::Done) {
@@ -92,14 +105,16 @@ impl Core {
                 };
                 return self.answer_done(task, device, began, completion);
             }
-            by_driver |= matches!(outcome, Outcome::Unfinished);
+            if matches!(outcome, Outcome::Unfinished) {
+                by = By::Driver;
+            }
         }
         let data = buf.map(|buf| match op {
             Op::Read => buf.lend_to_fill(),
             _ => buf.lend_to_read(),
         });
         let origin = Origin::Task(task, token);
-        let id = self.activate(origin, device, (op, offset, len), data, by_driver);
+        let id = self.activate(origin, device, (op, offset, len), data, by);
         match table {
             Some(table) => self.dispatch(id, table),
             None => self.enter(id),
@@ -114,7 +129,7 @@ impl Core {
         what: (Op, u64, u64),
         data: Option<Lent>,
     ) {
-        let id = self.activate(Origin::Child(of), device, what, data, false);
+        let id = self.activate(Origin::Child(of), device, what, data, By::Any);
         self.enter(id);
     }
 
@@ -124,7 +139,7 @@ impl Core {
         device: &Arc<Device>,
         (op, offset, len): (Op, u64, u64),
         data: Option<Lent>,
-        by_driver: bool,
+        by: By,
     ) -> Id {
         self.active.insert(Active {
             origin,
@@ -134,16 +149,16 @@ impl Core {
             offset,
             len,
             data,
-            by_driver,
+            by,
             began: self.now,
             pending: 1,
             error: None,
         })
     }
 
-    /// Is the request not for this thread?
-    pub(super) fn by_driver(&self, id: Id) -> bool {
-        self.active.get(id).is_some_and(|a| a.by_driver)
+    /// Who is to carry out a request's operations.
+    pub(super) fn by(&self, id: Id) -> By {
+        self.active.get(id).map_or(By::Any, |a| a.by)
     }
 
     /// A gate has opened.

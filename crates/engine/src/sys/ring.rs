@@ -331,7 +331,13 @@ fn entry(op: &FileOp) -> squeue::Entry {
         FileOpKind::Read if !op.mem.as_ref().is_some_and(|m| m.writable()) => {
             opcode::Read::new(fd, ptr, 0).offset(op.offset).build()
         }
-        FileOpKind::Read => opcode::Read::new(fd, ptr, len).offset(op.offset).build(),
+        FileOpKind::Read => {
+            let read = opcode::Read::new(fd, ptr, len).offset(op.offset).build();
+            match op.aside {
+                true => read.flags(squeue::Flags::ASYNC),
+                false => read,
+            }
+        }
         FileOpKind::Write { dsync } => opcode::Write::new(fd, ptr, len)
             .offset(op.offset)
             .rw_flags(if dsync { libc::RWF_DSYNC } else { 0 })

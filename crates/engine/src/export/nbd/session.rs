@@ -15,8 +15,8 @@ use crate::io::{Completion, Request as DeviceRequest};
 
 /// Bytes read at a time for a request to fill the cache.
 const CACHE_RUN: u64 = 1 << 20;
-/// A write of at least so many bytes is done aside while the client has others under way: this
-/// thread receives the next payload meanwhile, which is as much work.
+/// A read or write of at least so many bytes is done aside while the client has others under way:
+/// this thread receives payloads and sends replies meanwhile, which is as much work.
 const ASIDE: u64 = 64 << 10;
 /// Extents in one reply.
 const MAX_EXTENTS: usize = 1024;
@@ -200,15 +200,9 @@ impl Session {
                     self.waiting = Some(request);
                     return None;
                 };
-                DeviceRequest::read(offset, buf)
+                self.share(DeviceRequest::read(offset, buf))
             }
-            Action::Write { fua } => {
-                let write = DeviceRequest::write(offset, payload?, fua);
-                match self.under_way > 0 && length >= ASIDE {
-                    true => write.aside(),
-                    false => write,
-                }
-            }
+            Action::Write { fua } => self.share(DeviceRequest::write(offset, payload?, fua)),
             Action::Trim { .. } => DeviceRequest::discard(offset, length),
             Action::Zeroes {
                 fast: true, unmap, ..
@@ -236,6 +230,13 @@ impl Session {
             request: asked,
             token: slot as u64,
         })
+    }
+
+    fn share(&self, request: DeviceRequest) -> DeviceRequest {
+        match self.under_way > 0 && request.len() >= ASIDE {
+            true => request.aside(),
+            false => request,
+        }
     }
 
     /// The device has answered. What it is to do next for the same request, if anything.

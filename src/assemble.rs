@@ -18,8 +18,9 @@ use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
 use crate::error::io_text;
+use crate::in_use::Use;
 use crate::inventory::{
-    DevKey, Duplicate, FoundPv, Inventory, MdaCopy, MdaState, PvLabel, PvRead, VgRead,
+    DevKey, Device, Duplicate, FoundPv, Inventory, MdaCopy, MdaState, PvLabel, PvRead, VgRead,
 };
 use crate::scan::{Content, Found, Scan, ScannedMda, ScannedPv};
 use crate::texts::TextId;
@@ -37,6 +38,8 @@ pub(crate) struct View<'v> {
     pub shared: bool,
     /// Only these VGs are parsed; `None` = all.
     pub names: Option<&'v [String]>,
+    /// What a device is used for; asked only about devices that have one identity in common.
+    pub use_of: Option<fn(&Device) -> Use>,
 }
 
 /// What came out.
@@ -347,6 +350,17 @@ impl<'a> Assembler<'a> {
             }
         };
         let by_id = only(&|d| pv.device_id.is_some() && entry(d).device_id == pv.device_id);
+        let uses: Vec<(DevKey, Use)> = match self.view.use_of {
+            Some(use_of) if devices.len() > 1 => {
+                devices.iter().map(|d| (*d, use_of(entry(d)))).collect()
+            }
+            _ => Vec::new(),
+        };
+        let used = |d: &DevKey, what: fn(&Use) -> bool| {
+            uses.iter().any(|(device, u)| device == d && what(u))
+        };
+        let by_lv = only(&|d| used(d, |u| u.lv));
+        let by_mount = only(&|d| used(d, |u| u.mounted));
         let by_size = only(&|d| Some(entry(d).sectors()) == pv.dev_size);
         let hint = pv.device_hint.as_deref();
         let by_name = only(&|d| {
@@ -355,10 +369,14 @@ impl<'a> Assembler<'a> {
         let by_dm = only(&|d| entry(d).path.starts_with("/dev/mapper"));
         Some(if let Some(d) = by_id {
             (d, "device id matches previous")
+        } else if let Some(d) = by_lv {
+            (d, "device is used by LV")
         } else if let Some(d) = by_size {
             (d, "device size is correct")
         } else if let Some(d) = by_name {
             (d, "device name matches previous")
+        } else if let Some(d) = by_mount {
+            (d, "device has fs mounted")
         } else if let Some(d) = by_dm {
             (d, "of subsystem")
         } else {

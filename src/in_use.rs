@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use crate::inventory::Device;
+use crate::inventory::{Device, DeviceKind};
 use crate::lock;
 use crate::sys;
 
@@ -78,7 +78,54 @@ pub(crate) fn whole(device: &Device) -> Range {
     }
 }
 
+/// What a device is used for right now, as far as it can be told without device-mapper.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Use {
+    /// LVs on it are open: served by ulvm, or mapped by the kernel's device-mapper.
+    pub lv: bool,
+    /// A file system on it is mounted.
+    pub mounted: bool,
+}
+
+/// Asks locks, sysfs and the table of mounts.
+pub(crate) fn use_of(device: &Device) -> Use {
+    let served = holder(device, whole(device)).is_some();
+    let DeviceKind::Block { major, minor } = device.kind else {
+        return Use {
+            lv: served,
+            mounted: false,
+        };
+    };
+    let holders = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/holders"));
+    let mut mapped = holders.into_iter().flatten().flatten();
+    let mapped = mapped.any(|e| e.file_name().to_string_lossy().starts_with("dm-"));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    Use {
+        lv: served || mapped,
+        mounted: is_mounted(&mounts, major, minor),
+    }
+}
+
+/// The third word of a line of proc_pid_mountinfo(5) is the device.
+fn is_mounted(mountinfo: &str, major: u32, minor: u32) -> bool {
+    let device = format!("{major}:{minor}");
+    let mut devices = mountinfo.lines().map(|l| l.split_whitespace().nth(2));
+    devices.any(|d| d == Some(device.as_str()))
+}
+
 fn unsupported(e: &io::Error) -> bool {
     let codes = [libc::ENOLCK, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS];
     e.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_found_by_device_number() {
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:26 / /run rw - tmpfs tmpfs rw\n";
+        assert!(is_mounted(mounts, 8, 1) && is_mounted(mounts, 0, 26));
+        assert!(!is_mounted(mounts, 8, 11) && !is_mounted(mounts, 1, 8));
+    }
 }

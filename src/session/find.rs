@@ -158,6 +158,7 @@ impl Session {
             foreign: self.settings.foreign,
             shared: self.settings.shared,
             names: self.names.as_deref(),
+            use_of: Some(crate::in_use::use_of),
         };
         assemble(&self.scan, &view)
     }

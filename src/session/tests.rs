@@ -1049,3 +1049,32 @@ fn extents_that_somebody_has_open_are_not_taken_away() {
     drop(opened);
     session.remove_vg(&old).unwrap();
 }
+
+#[test]
+fn of_duplicates_the_one_whose_lvs_are_open_is_used() {
+    use crate::activate::open::{How, open};
+    let place = Place::new();
+    let names = place.images(2);
+    vg_with_lv(&place, &names[..1]);
+    std::fs::copy(place.path(&names[0]), place.path(&names[1])).unwrap();
+    let chosen = || {
+        let (inventory, warnings) = place.look(&names);
+        let device = inventory.vgs[0].found().next().unwrap().device;
+        let path = inventory.device(device).path.clone();
+        (path, warnings)
+    };
+    // The copy is as good as the original but for its name.
+    assert_eq!(chosen().0, place.path(&names[0]));
+    let (mut server, _) = place.session(&names[1..], "a=1");
+    let read = server.vg_for_read("vg", Allow::default()).unwrap();
+    let how = How {
+        exclusive: true,
+        ..How::READ
+    };
+    let _opened = open(&server, &read, read.vg.find_lv("lv").unwrap(), how).unwrap();
+    server.unlock_all();
+    let (path, warnings) = chosen();
+    assert_eq!(path, place.path(&names[1]));
+    let because = |w: &String| w.ends_with("because device is used by LV.");
+    assert!(warnings.iter().any(because), "{warnings:?}");
+}

@@ -43,6 +43,8 @@ pub struct Device {
     busy: AtomicU64,
     /// Counts events, as `dmsetup info` shows it.
     events: AtomicU64,
+    /// Flushes that failed.
+    lost: AtomicU64,
     log: Arc<EventLog>,
     stats: Stats,
 }
@@ -85,6 +87,7 @@ impl Device {
             busy_since: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             log,
             stats: Stats::new(),
         })
@@ -160,6 +163,16 @@ impl Device {
     pub fn event_count(&self) -> u64 {
         self.events.load(Ordering::Acquire)
     }
+    /// How often writes that were answered turned out to be lost. The kernel says so once, to one
+    /// flush; a device may have several users, and each of them has to be told. So each compares
+    /// this with what it saw last, after a flush of its own.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
+    }
+    /// A flush has failed. To be called before anybody is told.
+    pub(crate) fn flush_failed(&self) {
+        self.lost.fetch_add(1, Ordering::AcqRel);
+    }
     /// Where events go.
     pub fn log(&self) -> &Arc<EventLog> {
         &self.log
@@ -213,6 +226,7 @@ impl Device {
         if let Some(table) = table.filter(|_| flush)
             && let Err(e) = crate::sync::flush_table(&table)
         {
+            self.flush_failed();
             self.open();
             return Err(e);
         }
@@ -231,6 +245,11 @@ impl Device {
             let loaded = state.inactive.take();
             let swapped = loaded.is_some();
             if swapped {
+                // What the old table's devices lost is not forgotten with it.
+                let old = state.active.iter().flat_map(|t| t.slots());
+                if old.filter(|s| s.take_flush_failure()).count() > 0 {
+                    self.flush_failed();
+                }
                 state.active = loaded;
             }
             swapped

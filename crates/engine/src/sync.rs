@@ -143,7 +143,7 @@ pub(crate) fn flush_table(table: &Table) -> Result<(), Error> {
             Store::Mem(_) => {}
             Store::Device(lower) => {
                 if let Some(table) = lower.table() {
-                    flush_table(&table)?;
+                    flush_table(&table).inspect_err(|_| lower.flush_failed())?;
                 }
             }
             Store::File(file) => {
@@ -315,5 +315,25 @@ mod tests {
             assert_eq!((e.kind, &e.device), (ErrorKind::Io, backings[0].name()));
             device.flush().expect("told once");
         }
+    }
+
+    #[test]
+    fn what_a_lower_device_lost_is_told_by_all_that_lie_on_it() {
+        let (backings, lower, _) = devices();
+        let lower = Arc::clone(lower.device());
+        let upper = || {
+            let backing = Arc::new(Backing::device(Arc::clone(&lower)));
+            let table = parse("0 8 linear l 0", &mut Files(vec![("l".into(), backing)]));
+            SyncDevice::new(Device::with_table("u", table.expect("table"))).expect("sync")
+        };
+        let (mut one, mut other) = (upper(), upper());
+        backings[1].flush_state().failed();
+        one.flush().expect_err("told through the lower device");
+        one.flush().expect("told once");
+        other
+            .flush()
+            .expect_err("the other's writes were lost as well");
+        other.flush().expect("told once");
+        assert_eq!((one.device().lost(), other.device().lost()), (1, 1));
     }
 }

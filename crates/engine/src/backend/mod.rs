@@ -134,7 +134,10 @@ impl Backing {
     }
     /// How many flushes have failed.
     pub fn flush_failures(&self) -> u64 {
-        self.flush.failures.load(Ordering::Acquire)
+        match &self.store {
+            Store::Device(lower) => lower.lost(),
+            Store::Mem(_) | Store::File(_) => self.flush.failures.load(Ordering::Acquire),
+        }
     }
     pub(crate) fn flush_state(&self) -> &FlushState {
         &self.flush

@@ -16,8 +16,9 @@ use super::driver::{Driver, FileOp, Happened, Interest, Readiness, perform};
 use crate::error::Error;
 use crate::queue::Inbox;
 
-/// Jobs waiting for a thread, all queues together.
-const MAX_JOBS: usize = 65_536;
+/// Jobs of one queue that are not done. It counts its own only: what is refused waits for one of
+/// them to end, and nobody tells a queue of the others'.
+const MAX_JOBS: usize = 4096;
 /// The epoll tag of the queue's own inbox.
 const INBOX_TAG: u64 = u64::MAX;
 
@@ -116,6 +117,8 @@ pub(crate) struct Pool {
     port: Arc<Port>,
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
+    /// Jobs given and not taken back.
+    under_way: usize,
 }
 
 impl Pool {
@@ -135,12 +138,14 @@ impl Pool {
             }),
             epoll,
             events: Vec::with_capacity(64),
+            under_way: 0,
         })
     }
 
-    fn take_done(&self, happened: &mut Vec<Happened>) -> bool {
+    fn take_done(&mut self, happened: &mut Vec<Happened>) -> bool {
         let mut done = lock(&self.port.done);
         let any = !done.is_empty();
+        self.under_way -= done.len();
         happened.append(&mut done);
         any
     }
@@ -148,10 +153,11 @@ impl Pool {
 
 impl Driver for Pool {
     fn submit(&mut self, tag: u64, op: FileOp) -> Result<(), FileOp> {
-        let mut jobs = lock(&self.threads.shared.jobs);
-        if jobs.waiting.len() >= MAX_JOBS {
+        if self.under_way >= MAX_JOBS {
             return Err(op);
         }
+        self.under_way += 1;
+        let mut jobs = lock(&self.threads.shared.jobs);
         jobs.waiting.push_back(Job {
             tag,
             op,
@@ -217,5 +223,39 @@ impl Driver for Pool {
 
     fn name(&self) -> &'static str {
         "pool"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::driver::FileOpKind;
+
+    #[test]
+    fn a_queue_is_refused_only_while_jobs_of_its_own_will_wake_it() {
+        let threads = Threads::start(1).expect("threads");
+        let file = rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::CLOEXEC);
+        let file = Arc::new(file.expect("memory"));
+        let pool = || Pool::new(Arc::clone(&threads), Inbox::new().expect("inbox")).expect("pool");
+        let (mut busy, mut other) = (pool(), pool());
+        let op = || FileOp {
+            fd: Arc::clone(&file),
+            kind: FileOpKind::Sync,
+            offset: 0,
+            len: 0,
+            mem: None,
+            skip: 0,
+            aside: false,
+        };
+        for n in 0..MAX_JOBS {
+            assert!(busy.submit(n as u64, op()).is_ok());
+        }
+        assert!(busy.submit(0, op()).is_err(), "full");
+        assert!(other.submit(0, op()).is_ok(), "has none of its own");
+        let mut happened = Vec::new();
+        while happened.is_empty() {
+            busy.collect(None, &mut happened);
+        }
+        assert!(busy.submit(0, op()).is_ok());
     }
 }

@@ -203,15 +203,19 @@ impl Core {
         if let (Store::File(file), Some(pass)) = (leaf.backing.store(), leaf.pass) {
             file.gate.leave(pass);
         }
-        if leaf.op == Op::Flush {
-            match (&result, &leaf.stage) {
-                (Ok(()), Stage::Sync(Some(mark))) => leaf.backing.flush_state().done(*mark),
-                (Ok(()), _) => {}
-                (Err(_), _) => {
-                    leaf.backing.flush_state().failed();
-                    self.flush_failure_told(leaf.of, &leaf.backing);
+        match (&result, leaf.op) {
+            (Ok(()), Op::Flush) => {
+                if let Stage::Sync(Some(mark)) = &leaf.stage {
+                    leaf.backing.flush_state().done(*mark);
                 }
             }
+            (Err(_), Op::Flush) => {
+                leaf.backing.flush_state().failed();
+                self.flush_failure_told(leaf.of, |b| Arc::ptr_eq(b, &leaf.backing));
+            }
+            // A durable write that fails may be told of the loss of others before it.
+            (Err(_), op) if op.fua() => leaf.backing.flush_state().failed(),
+            _ => {}
         }
         let LeafOp {
             of,

@@ -13,7 +13,7 @@ use crate::buf::{Lent, Slice};
 use crate::device::{Answered, Device, Enter};
 use crate::error::{ErrorKind, IoError};
 use crate::io::{Completion, Op, Request, SECTOR};
-use crate::table::Table;
+use crate::table::{Slot, Table};
 use crate::target::{Child, Piece, Plan, Verdict};
 
 /// Who made a request.
@@ -232,16 +232,8 @@ impl Core {
 
     /// A flush goes to every segment's target; each backing device is flushed once.
     fn dispatch_flush(&mut self, id: Id, table: &Table) {
-        for slot in table.slots() {
-            if slot.take_flush_failure() {
-                self.fail(id, |active| IoError {
-                    kind: ErrorKind::Io,
-                    op: active.op.kind(),
-                    device: Arc::clone(slot.backing.name()),
-                    sector: 0,
-                    offset: 0,
-                });
-            }
+        if let Some(lost) = lost_below(table) {
+            self.fail(id, |_| lost);
         }
         let mut flushed = Vec::new();
         let mut plan = std::mem::take(&mut self.plan);
@@ -424,12 +416,30 @@ impl Core {
     }
 
     /// A flush of a backing device failed and its request says so: it need not be said again.
-    pub(super) fn flush_failure_told(&self, of: ChildOf, backing: &Arc<Backing>) {
+    pub(super) fn flush_failure_told(&self, of: ChildOf, is_it: impl Fn(&Arc<Backing>) -> bool) {
         let table = self.active.get(of.request).and_then(|a| a.table.as_ref());
         for slot in table.iter().flat_map(|t| t.slots()) {
-            if Arc::ptr_eq(&slot.backing, backing) {
+            if is_it(&slot.backing) {
                 slot.take_flush_failure();
             }
+        }
+    }
+
+    /// A flush has been answered by all below. Did another's fail meanwhile, which the kernel told
+    /// to that one only?
+    fn flush_ended(&mut self, active: &mut Active) {
+        if active.error.is_none() {
+            active.error = active.table.iter().find_map(|t| lost_below(t));
+        }
+        if active.error.is_some() {
+            active.device.flush_failed();
+        }
+        if let (Some(_), Origin::Child(of)) = (&active.error, active.origin) {
+            let device = &active.device;
+            self.flush_failure_told(
+                of,
+                |b| matches!(b.store(), Store::Device(lower) if Arc::ptr_eq(lower, device)),
+            );
         }
     }
 
@@ -445,7 +455,10 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, active: Active) {
+    fn answer(&mut self, mut active: Active) {
+        if active.op == Op::Flush {
+            self.flush_ended(&mut active);
+        }
         let now = Instant::now();
         self.now = now;
         let ok = active.error.is_none();
@@ -484,6 +497,23 @@ impl Core {
             }
         }
     }
+}
+
+/// A flush of a backing device failed, and the table's device does not know it yet.
+fn lost_below(table: &Table) -> Option<IoError> {
+    let told = |slot: &Slot| {
+        slot.take_flush_failure()
+            .then(|| Arc::clone(slot.backing.name()))
+    };
+    // All of them count as told from now on.
+    let lost: Vec<_> = table.slots().iter().filter_map(told).collect();
+    lost.into_iter().next().map(|device| IoError {
+        kind: ErrorKind::Io,
+        op: Op::Flush.kind(),
+        device,
+        sector: 0,
+        offset: 0,
+    })
 }
 
 fn own_error(active: &Active, kind: ErrorKind, offset: u64) -> IoError {

@@ -11,7 +11,7 @@ use super::request::{Action, Request};
 use super::wire::{self, Errno, allocation, chunk};
 use crate::buf::{Buf, BufPool};
 use crate::extents::{self, Kind};
-use crate::io::{Completion, Request as DeviceRequest};
+use crate::io::{Completion, Op, Request as DeviceRequest};
 
 /// Bytes read at a time for a request to fill the cache.
 const CACHE_RUN: u64 = 1 << 20;
@@ -68,11 +68,14 @@ pub(super) struct Session {
     waiting: Option<Request>,
     /// Enough was done in this thread: others have their turn before the next request is taken.
     resting: bool,
+    /// [`Device::lost`](crate::device::Device::lost) as this client was told.
+    told: u64,
 }
 
 impl Session {
     pub(super) fn new(chosen: Chosen, export: Arc<Export>, limits: &Limits) -> Self {
         // The pool counts whole pages, and one largest payload has to fit whatever else is there.
+        let told = export.device.lost();
         let payload = (limits.payload as usize).next_multiple_of(crate::buf::ALIGN);
         Self {
             chosen,
@@ -85,6 +88,7 @@ impl Session {
             max_requests: limits.requests.max(1),
             waiting: None,
             resting: false,
+            told,
         }
     }
 
@@ -253,9 +257,20 @@ impl Session {
             offset,
             length,
         } = pending.request;
+        let flushed = completion.op == Op::Flush;
+        let lost = match flushed {
+            true => std::mem::replace(&mut self.told, self.export.device.lost()),
+            false => self.told,
+        } != self.told;
         if let Err(error) = &completion.result {
             let nbd = Errno::from_linux(error.kind.errno());
             self.error(nbd, cookie, Some(error.offset), &error.to_string(), out);
+            self.end(slot, completion.buf);
+            return None;
+        }
+        if lost {
+            let text = "writes before this flush were lost: a flush of another client was told";
+            self.error(Errno::Io, cookie, None, text, out);
             self.end(slot, completion.buf);
             return None;
         }
@@ -379,5 +394,88 @@ impl Session {
             out.bytes(&(extent.len as u32).to_be_bytes());
             out.bytes(&state.to_be_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Backing;
+    use crate::device::Device;
+    use crate::export::nbd::handshake::ExportInfo;
+    use crate::sync::SyncDevice;
+    use crate::table_text::{Resolve, parse};
+
+    struct Memory(Arc<Backing>);
+
+    impl Resolve for Memory {
+        fn resolve(&mut self, _: &str) -> Result<Arc<Backing>, String> {
+            Ok(Arc::clone(&self.0))
+        }
+    }
+
+    fn session(device: &Arc<Device>) -> Session {
+        let info = ExportInfo {
+            description: String::new(),
+            size: device.size(),
+            read_only: false,
+            min_block: 1,
+            preferred_block: 4096,
+            max_block: 1 << 20,
+        };
+        let chosen = Chosen {
+            name: String::new(),
+            info,
+            structured: true,
+            allocation: false,
+        };
+        let export = Export {
+            device: Arc::clone(device),
+            description: String::new(),
+            read_only: false,
+        };
+        Session::new(chosen, Arc::new(export), &Limits::default())
+    }
+
+    /// Is the session's flush, which the device does without an error, answered so?
+    fn flush_succeeds(session: &mut Session) -> bool {
+        let request = Request {
+            action: Action::Flush,
+            cookie: 1,
+            offset: 0,
+            length: 0,
+        };
+        let mut out = Outgoing::default();
+        let submit = session.begin(request, None, &mut out).expect("a flush");
+        let completion = Completion {
+            token: submit.token,
+            op: Op::Flush,
+            offset: 0,
+            len: 0,
+            result: Ok(()),
+            buf: None,
+        };
+        assert!(session.answered(completion, &mut out).is_none());
+        out.small_bytes() == wire::chunk_header(chunk::DONE, chunk::NONE, 1, 0).len()
+    }
+
+    #[test]
+    fn lost_writes_are_told_to_every_client_that_may_have_made_them() {
+        let memory = Arc::new(Backing::memory("m", 1 << 20, 512));
+        let table = parse("0 8 linear m 0", &mut Memory(Arc::clone(&memory))).expect("table");
+        let device = Device::with_table("d", table);
+        let (mut one, mut other) = (session(&device), session(&device));
+        assert!(flush_succeeds(&mut one) && flush_succeeds(&mut other));
+        memory.flush_state().failed();
+        let mut third = SyncDevice::new(Arc::clone(&device)).expect("sync");
+        third.flush().expect_err("told by the device");
+        for session in [&mut one, &mut other] {
+            assert!(!flush_succeeds(session), "told of it");
+            assert!(flush_succeeds(session), "once");
+        }
+        assert!(
+            flush_succeeds(&mut session(&device)),
+            "who came later lost nothing"
+        );
     }
 }

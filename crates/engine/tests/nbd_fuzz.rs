@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use client::Client;
-use ulvm_engine::backend::Backing;
+use ulvm_engine::backend::{Backing, OpenHow};
 use ulvm_engine::buf::BufPool;
 use ulvm_engine::device::Device;
 use ulvm_engine::export::nbd::handshake::{Catalog, ExportInfo, Handshake, Next, Refusal};
@@ -232,11 +232,19 @@ fn the_pure_side_bears_any_bytes() {
     });
 }
 
-struct Memory;
+/// `m` is memory, `f` a file in a folder.
+struct Below<'a>(&'a std::path::Path);
 
-impl Resolve for Memory {
-    fn resolve(&mut self, _: &str) -> Result<Arc<Backing>, String> {
-        Ok(Arc::new(Backing::memory("mem", 2 * SIZE as usize, 512)))
+impl Resolve for Below<'_> {
+    fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+        if word == "m" {
+            return Ok(Arc::new(Backing::memory("mem", 2 * SIZE as usize, 512)));
+        }
+        let path = self.0.join(word);
+        let file = std::fs::File::create(&path).map_err(|e| e.to_string())?;
+        file.set_len(2 * SIZE).map_err(|e| e.to_string())?;
+        let backing = Backing::open(&path, &OpenHow::default()).map_err(|e| e.to_string())?;
+        Ok(Arc::new(backing))
     }
 }
 
@@ -252,9 +260,11 @@ fn a_live_server_bears_any_bytes() {
     };
     let engine = Engine::start(&settings).unwrap();
     let exports = Arc::new(Exports::default());
-    let text = "0 1024 linear m 0\n1024 512 error\n1536 256 zero\n1792 256 linear m 1024";
-    for name in ["vg/lv", "good"] {
-        let table = table_text::parse(text, &mut Memory).unwrap();
+    for (name, below) in [("vg/lv", "f"), ("good", "m")] {
+        let text = format!(
+            "0 1024 linear {below} 0\n1024 512 error\n1536 256 zero\n1792 256 linear {below} 1024"
+        );
+        let table = table_text::parse(&text, &mut Below(dir.path())).unwrap();
         let export = Export {
             device: Device::with_table(name, table),
             description: String::new(),

@@ -18,7 +18,7 @@ use ulvm_test_support::suite::{Outcome, Suite};
 use ways::{Ask, Open, WAYS, Way};
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(120);
+    let mut suite = Suite::new(164);
     let times = match std::env::var_os("ULVM_PROVE") {
         Some(_) => 20,
         None => 1,
@@ -38,6 +38,12 @@ fn main() -> ExitCode {
                     kind.needs(),
                     move || body(kind, way, unit, seed * 7919 + unit, rounds),
                 );
+            }
+            if way != Way::Alone {
+                let name = format!("contract::{name}::large_and_small_at_once");
+                suite.case(name, kind.needs(), move || {
+                    at_once(kind, way, seed, 4 * times)
+                });
             }
             if kind.has_blocks() && way != Way::Alone {
                 let name = format!("contract::{name}::parts_of_a_block_written_at_once");
@@ -102,6 +108,41 @@ fn step(open: &mut Open, rng: &mut Rng, model: &mut [u8], unit: u64) -> Outcome 
             model[range].copy_from_slice(&open.ask(Ask::Read(at, len))?);
         }
         _ => drop(open.ask(Ask::Flush)?),
+    }
+    Ok(())
+}
+
+/// The device cut into pieces of all sizes, up to most of it: all written at once, then read at once.
+fn at_once(kind: Kind, way: Way, seed: u64, rounds: usize) -> Outcome {
+    let store = Store::new(kind)?;
+    let mut open = Open::new(way, &store.device)?;
+    let mut rng = Rng::new(seed);
+    for round in 0..rounds {
+        let (mut ranges, mut at) = (Vec::new(), 0);
+        while at < SIZE {
+            let most = [512, 8192, 200 << 10, 1 << 20][rng.below(4) as usize];
+            let len = (1 + rng.below(most)).min(SIZE - at);
+            ranges.push((at, len));
+            at += len;
+        }
+        let byte = |n: usize| (round as u8).wrapping_mul(31) ^ n as u8;
+        let write = |(n, &(at, len)): (usize, &(u64, u64))| {
+            Ask::Write(at, vec![byte(n); len as usize], n % 7 == 0)
+        };
+        let writes: Vec<Ask> = ranges.iter().enumerate().map(write).collect();
+        // As many at a time as a client may have.
+        for (n, part) in writes.chunks(200).enumerate() {
+            open.ask_together(part)
+                .map_err(|e| format!("round {round} of seed {seed}, writes {n}: {e}"))?;
+        }
+        for (n, part) in ranges.chunks(200).enumerate() {
+            let seen = open.read_together(part)?;
+            for (m, (data, range)) in seen.iter().zip(part).enumerate() {
+                let right =
+                    data.len() as u64 == range.1 && data.iter().all(|b| *b == byte(n * 200 + m));
+                ensure!(right, "round {round} of seed {seed}: {range:?} differs");
+            }
+        }
     }
     Ok(())
 }

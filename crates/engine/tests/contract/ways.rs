@@ -170,6 +170,38 @@ impl Open {
     }
 }
 
+impl Open {
+    /// Begins reads of all ranges at once; what each gave, in their order.
+    pub fn read_together(&mut self, ranges: &[(u64, u64)]) -> Result<Vec<Vec<u8>>, String> {
+        let asks: Vec<Ask> = ranges.iter().map(|r| Ask::Read(r.0, r.1)).collect();
+        match self {
+            Open::Alone(_) => asks.into_iter().map(|ask| self.ask(ask)).collect(),
+            Open::Engine { client, .. } => {
+                let flying: Vec<_> = asks.iter().map(|a| client.begin(request(a))).collect();
+                let wait = |answer: std::sync::mpsc::Receiver<ulvm_engine::io::Completion>| {
+                    let completion = answer.recv().map_err(|e| e.to_string())?;
+                    completion.result.map_err(|e| e.to_string())?;
+                    Ok(completion.buf.map(|b| b.to_vec()).unwrap_or_default())
+                };
+                flying.into_iter().map(wait).collect()
+            }
+            Open::Nbd { client, .. } => {
+                for (n, ask) in asks.iter().enumerate() {
+                    send_nbd(client, ask, n as u64);
+                }
+                let mut seen = vec![Vec::new(); ranges.len()];
+                for _ in ranges {
+                    match client.receive_any(|cookie| ranges[cookie as usize].1 as u32) {
+                        (cookie, Reply::Data(data)) => seen[cookie as usize] = data,
+                        other => return Err(format!("{other:?}")),
+                    }
+                }
+                Ok(seen)
+            }
+        }
+    }
+}
+
 fn request(ask: &Ask) -> Request {
     match ask {
         Ask::Read(at, len) => Request::read(*at, Buf::zeroed(*len as usize)),

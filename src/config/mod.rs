@@ -2,12 +2,15 @@
 //! order of precedence.
 
 pub mod defaults;
+mod profile;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ulvm_metadata::text::parse_config;
 use ulvm_metadata::tree::{Node, Section, Value};
+
+pub use profile::ProfileKind;
 
 use crate::env::Env;
 use crate::error::{Error, Kind, Result};
@@ -71,19 +74,32 @@ impl Config {
     }
 
     fn add_profile(&mut self, at: usize, name: &str) -> Result<()> {
+        let section = self.profile(ProfileKind::Command, name)?;
+        self.layers
+            .insert(at, (Origin::Profile(name.to_owned()), section));
+        Ok(())
+    }
+
+    /// Reads a profile of config/profile_dir; it must exist and set only what its kind is for.
+    pub fn profile(&self, kind: ProfileKind, name: &str) -> Result<Section> {
+        let word = kind.word();
         if name.is_empty() || name.contains('/') {
-            return Err(Error::refused(format!("Invalid profile name \"{name}\".")));
+            return Err(Error::refused(format!(
+                "{name}: bad profile name, it contains '/'.\nFailed to add {word} profile {name}."
+            )));
         }
+        let failed = |e: Error| e.and(format!("Failed to apply {word} profile {name}."));
         let path = self
             .path("config/profile_dir")
             .join(format!("{name}.profile"));
         let section = read_file(&path)?.ok_or_else(|| {
-            Error::not_found(format!("{}: it does not exist.", path.display()))
-                .and(format!("Failed to apply profile {name}."))
+            failed(Error::not_found(format!(
+                "{}: stat failed: No such file or directory",
+                path.display()
+            )))
         })?;
-        self.layers
-            .insert(at, (Origin::Profile(name.to_owned()), section));
-        Ok(())
+        profile::check(kind, name, &section).map_err(failed)?;
+        Ok(section)
     }
 
     /// The layers, strongest first.
@@ -252,16 +268,25 @@ mod tests {
                 "lvmlocal.conf",
                 "backup/retain_days = 3\nlocal { system_id = \"x\" }",
             ),
-            ("profile/p.profile", "backup { archive = 1 retain_min = 7 }"),
+            (
+                "profile/p.profile",
+                "report { headings = 0 separator = \"|\" }",
+            ),
         ];
-        let c = load(&files, Some("backup/retain_min=9 global{umask=18}"), &["p"]).unwrap();
+        let c = load(
+            &files,
+            Some("backup/retain_min=9 report/separator=\"+\" global{umask=18}"),
+            &["p"],
+        )
+        .unwrap();
         assert_eq!(c.int("backup/retain_min"), 9);
         assert_eq!(c.int("backup/retain_days"), 3);
-        assert!(c.bool("backup/archive"));
+        assert_eq!(c.int("report/headings"), 0);
+        assert_eq!(c.str("report/separator"), "+");
         assert_eq!(c.str("local/system_id"), "x");
         assert_eq!(c.int("global/umask"), 18);
         assert_eq!(c.str("global/units"), "r");
-        assert!(matches!(c.lookup("backup/archive"), Some((_, Origin::Profile(p))) if p == "p"));
+        assert!(matches!(c.lookup("report/headings"), Some((_, Origin::Profile(p))) if p == "p"));
     }
 
     #[test]

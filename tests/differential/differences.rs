@@ -68,6 +68,12 @@ pub const ON_PURPOSE: &[Difference] = &[
                  before vgcfgrestore; ulvm writes the VG to them",
     },
     Difference {
+        name: "own words about settings",
+        everywhere: false,
+        reason: "lvmconfig --withcomments and --withsummary print LVM2's own prose about each setting, which is \
+                 not copied; ulvm says which setting it is",
+    },
+    Difference {
         name: "duplicates are no PVs to display",
         everywhere: false,
         reason: "pvdisplay of a duplicate that is not used prints VG name (null) and no identity; ulvm \

@@ -33,6 +33,7 @@ pub fn act(words: &[String], devices: &mut [LoopDevice]) -> Result<(), String> {
         ["image", vector, name, path] => image(vector, name, path),
         ["mkfs", path, kind] => make_signature(path, kind),
         ["replace", file, old, new] => replace(file, old, new),
+        ["make", file, text] => make(file, text),
         ["remove", file] => std::fs::remove_file(file).map_err(|error| format!("{file}: {error}")),
         _ => Err(format!("unknown action `{}`", words.join(" "))),
     }
@@ -73,6 +74,14 @@ fn copy(from: &str, to: &str) -> Result<(), String> {
     file.write_all_at(&bytes, 0)
         .and_then(|()| file.sync_all())
         .map_err(|error| format!("{to}: {error}"))
+}
+
+/// Writes a text file, in a directory that need not be there.
+fn make(file: &str, text: &str) -> Result<(), String> {
+    let directory = Path::new(file).parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(file, text))
+        .map_err(|error| format!("{file}: {error}"))
 }
 
 fn replace(file: &str, old: &str, new: &str) -> Result<(), String> {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use ulvm::config::Config;
+use ulvm::config::{Config, ProfileKind};
 use ulvm::env::Env;
 use ulvm::error::{Error, Result};
 use ulvm::session::{Session, Settings};
@@ -30,13 +30,19 @@ impl Context {
             document: is_document(args.text(Opt::ReportFormat)),
         });
         let env = Env::read();
+        // Where a profile could be kept in the metadata, --profile means such a one.
+        let of_metadata = args.takes(Opt::MetadataProfile);
         let profiles: Vec<&str> = [Opt::CommandProfile, Opt::Profile]
             .iter()
+            .filter(|o| **o != Opt::Profile || !of_metadata)
             .filter_map(|o| args.text(*o))
             .chain(env.command_profile.as_deref())
             .take(1)
             .collect();
         let config = Config::load(&env, args.text(Opt::Config), &profiles)?;
+        if let Some(name) = args.metadata_profile() {
+            config.profile(ProfileKind::Metadata, name)?;
+        }
         if is_document(Some(&config.str("report/output_format"))) && !args.has(Opt::ReportFormat) {
             terminal.set_document();
         }

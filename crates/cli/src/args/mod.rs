@@ -55,6 +55,15 @@ impl Args {
         };
         values.into_iter().flatten().map(String::as_str)
     }
+    /// The profile that a VG or LV shall remember: `--metadataprofile`, or `--profile` where that
+    /// could be given.
+    pub fn metadata_profile(&self) -> Option<&str> {
+        let own = self.text(Opt::MetadataProfile);
+        own.or_else(|| {
+            self.text(Opt::Profile)
+                .filter(|_| self.takes(Opt::MetadataProfile))
+        })
+    }
     /// A `y|n` option.
     pub fn yes_no(&self, opt: Opt) -> Option<bool> {
         self.text(opt).and_then(value::yes_no)
@@ -85,7 +94,7 @@ impl Args {
         self.has(Opt::Force)
     }
 
-    fn takes(&self, opt: Opt) -> bool {
+    pub fn takes(&self, opt: Opt) -> bool {
         self.options.contains(&opt) || sets::COMMON.contains(&opt)
     }
 }

@@ -112,7 +112,7 @@ fn changes(ctx: &Context, args: &Args) -> Result<Vec<LvChange>> {
     );
     if args.has(Opt::DetachProfile) {
         out.push(LvChange::Profile(None));
-    } else if let Some(name) = args.text(Opt::MetadataProfile) {
+    } else if let Some(name) = args.metadata_profile() {
         out.push(LvChange::Profile(Some(name.to_owned())));
     }
     Ok(out)

@@ -83,7 +83,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         read_ahead,
         activation_skip: args.yes_no(Opt::SetActivationSkip) == Some(true),
         no_autoactivate: args.yes_no(Opt::SetAutoActivation) == Some(false),
-        profile: args.text(Opt::MetadataProfile),
+        profile: args.metadata_profile(),
         creation: Creation {
             time: host::now(),
             host: host::name(),

@@ -3,6 +3,7 @@
 mod check;
 mod text;
 
+use ulvm::config::ProfileKind;
 use ulvm::config::defaults::{self, SETTINGS, Setting};
 use ulvm::error::{Error, Kind, Result};
 use ulvm_metadata::tree::{Item, Node, Section, Value};
@@ -16,7 +17,18 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if args.has(Opt::Validate) {
         return check::run(ctx);
     }
-    let wanted = match args.text(Opt::TypeConfig).unwrap_or("current") {
+    let kind = args.text(Opt::TypeConfig).unwrap_or("current");
+    let refused = |text: &str| {
+        let help = "Run `lvmconfig --help' for more information.";
+        Err(Error::usage(format!("{text}\n{help}")))
+    };
+    if kind == "current" && args.has(Opt::AtVersion) {
+        return refused("--atversion has no effect with --type current");
+    }
+    if kind != "new" && args.has(Opt::SinceVersion) {
+        return refused("--sinceversion requires --type new");
+    }
+    let wanted = match kind {
         "current" => current(ctx, args),
         kind => settings(ctx, args, kind)?,
     };
@@ -96,12 +108,23 @@ fn flatten(section: &Section, prefix: &str, each: &mut dyn FnMut(String, &Value)
 fn settings(ctx: &Context, args: &Args, kind: &str) -> Result<Vec<Shown>> {
     let since = version(args.text(Opt::SinceVersion))?;
     let until = version(args.text(Opt::AtVersion))?;
+    // New are those of one version, unless it is told since when.
+    let (since, until) = match (kind, since) {
+        ("new", None) => (until.or(Some(THIS)), until.or(Some(THIS))),
+        _ => (since, until),
+    };
     let config = ctx.config();
+    // LVM2 leaves out what a profile may set that has no built-in value.
+    let may = |kind: ProfileKind, s: &Setting| kind.may_set(s.path) && !s.default.is_empty();
+    use ProfileKind::{Command, Metadata};
     let of = |s: &Setting| {
         let set = config.lookup(s.path).map(|v| v.0.clone());
         let default = config.default_value(s.path);
         let (value, comment) = match kind {
             "default" | "new" => (default, true),
+            "profilable" if may(Command, s) || may(Metadata, s) => (default, true),
+            "profilable-command" if may(Command, s) => (default, true),
+            "profilable-metadata" if may(Metadata, s) => (default, true),
             "missing" if set.is_none() => (default, true),
             "diff" if set.is_some() && set != default => (set, false),
             "full" => (set.or(default), false),
@@ -114,15 +137,21 @@ fn settings(ctx: &Context, args: &Args, kind: &str) -> Result<Vec<Shown>> {
             comment: comment_only,
         })
     };
-    if !["default", "missing", "new", "diff", "full", "list"].contains(&kind) {
+    const KINDS: [&str; 9] = [
+        "default",
+        "missing",
+        "new",
+        "diff",
+        "full",
+        "list",
+        "profilable",
+        "profilable-command",
+        "profilable-metadata",
+    ];
+    if !KINDS.contains(&kind) {
         return Err(Error::refused(format!(
             "Settings of kind {kind} are not recorded; see lvmconfig --typeconfig list."
         )));
-    }
-    if kind == "new" && since.is_none() {
-        return Err(Error::usage(
-            "--typeconfig new needs --sinceversion.\nRun `lvmconfig --help' for more information.",
-        ));
     }
     Ok(SETTINGS
         .iter()
@@ -132,6 +161,9 @@ fn settings(ctx: &Context, args: &Args, kind: &str) -> Result<Vec<Shown>> {
         .filter_map(of)
         .collect())
 }
+
+/// The version of LVM2 whose settings are known.
+const THIS: [u16; 3] = [2, 3, 16];
 
 /// `2.3.15` or `2.03.15`.
 fn version(text: Option<&str>) -> Result<Option<[u16; 3]>> {

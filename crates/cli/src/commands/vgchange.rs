@@ -103,10 +103,7 @@ fn changes(args: &Args) -> Result<Vec<VgChange>> {
     if let Some((n, _)) = metadata_copies(args)? {
         out.push(VgChange::MetadataCopies(n));
     }
-    if let Some(profile) = args
-        .text(Opt::MetadataProfile)
-        .or_else(|| args.text(Opt::Profile))
-    {
+    if let Some(profile) = args.metadata_profile() {
         out.push(VgChange::Profile(Some(profile.to_owned())));
     }
     if args.has(Opt::DetachProfile) {

@@ -105,7 +105,7 @@ fn request(ctx: &Context, args: &Args, name: &str) -> Result<VgCreate> {
         system_id: None,
         metadata_copies: copies,
         no_autoactivate: args.yes_no(Opt::SetAutoActivation) == Some(false),
-        profile: args.text(Opt::MetadataProfile).map(str::to_owned),
+        profile: args.metadata_profile().map(str::to_owned),
         members: Vec::new(),
     })
 }

@@ -68,6 +68,8 @@ pub fn serve(plan: Plan, ready: impl FnOnce(&[String])) -> Result<()> {
     };
     ready(&places);
     signals.wait().map_err(os("cannot wait for a signal"))?;
+    // Whoever cannot wait for the end in order sends another signal.
+    drop(signals);
     drop(mounted);
     running.stop();
     flush(plan.devices)

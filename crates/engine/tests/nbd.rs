@@ -590,3 +590,20 @@ fn who_is_cut_off_keeps_the_place_until_what_was_asked_for_has_ended() {
     assert!(began.elapsed() >= Duration::from_millis(1500));
     assert_eq!(site.client("slow").size, 4 << 20);
 }
+
+#[test]
+fn the_end_does_not_wait_for_ever() {
+    let mut site = Site::new(Limits::default());
+    site.file("a", 4 << 20);
+    let device = site.export("slow", "0 8192 delay a 0 600000");
+    let mut client = site.client("slow");
+    client.send(READ, 0, 1, 0, 4096, &[]);
+    let began = Instant::now();
+    while device.in_flight() == 0 {
+        assert!(began.elapsed() < Duration::from_secs(5));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    site.engine.take().unwrap().stop();
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(client.is_closed());
+}

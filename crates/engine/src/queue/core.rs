@@ -39,6 +39,8 @@ struct Watch {
 pub(super) enum Due {
     Timer(TaskKey, u64),
     Children(Delayed),
+    /// The end is no longer waited for.
+    GiveUp,
 }
 
 struct Timed {
@@ -64,6 +66,11 @@ impl Ord for Timed {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
 }
+
+/// How long what is under way may take once the queue is to end: requests that a target delays, or
+/// that wait at a gate which nobody opens, would take for ever. What the kernel has is waited for by
+/// the driver.
+const LAST: Duration = Duration::from_secs(7);
 
 /// A queue.
 pub(crate) struct Core {
@@ -91,6 +98,7 @@ pub(crate) struct Core {
     pub(super) now: Instant,
     began: Instant,
     stopping: bool,
+    given_up: bool,
 }
 
 impl fmt::Debug for Core {
@@ -134,6 +142,7 @@ impl Core {
             now,
             began: now,
             stopping: false,
+            given_up: false,
         }
     }
 
@@ -271,6 +280,7 @@ impl Core {
                 Message::Wake(Waiting::Leaf(id)) => self.leaf_admitted(id),
                 Message::Stop => {
                     self.stopping = true;
+                    self.at(LAST, Due::GiveUp);
                     for id in self.tasks.ids() {
                         self.ready.push_back((TaskKey(id), Event::Stop));
                     }
@@ -286,6 +296,7 @@ impl Core {
                     self.ready.push_back((task, Event::Timer(number)));
                 }
                 Some(Due::Children(delayed)) => self.begin_delayed(delayed),
+                Some(Due::GiveUp) => self.given_up = true,
                 None => {}
             }
         }
@@ -342,8 +353,11 @@ impl Core {
         }
     }
 
-    /// Nobody is left who could be waited for, and nobody can come.
+    /// Nobody is left who could be waited for, and nobody can come; or it takes too long.
     fn over(&self) -> bool {
+        if self.given_up {
+            return true;
+        }
         let last = self.stopping || self.mode == Mode::Alone;
         last && self.tasks.len() == 0 && self.idle()
     }

@@ -286,7 +286,7 @@ fn build(depth: u32) -> io::Result<IoUring> {
         .setup_defer_taskrun()
         .setup_taskrun_flag()
         .build(depth);
-    newest
+    let ring = newest
         .or_else(|_| {
             IoUring::builder()
                 .setup_clamp()
@@ -294,7 +294,12 @@ fn build(depth: u32) -> io::Result<IoUring> {
                 .setup_taskrun_flag()
                 .build(depth)
         })
-        .or_else(|_| IoUring::builder().setup_clamp().build(depth))
+        .or_else(|_| IoUring::builder().setup_clamp().build(depth))?;
+    // Waiting for a limited time takes it (Linux 5.11).
+    match ring.params().is_feature_ext_arg() {
+        true => Ok(ring),
+        false => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 fn readiness(result: i32) -> Readiness {

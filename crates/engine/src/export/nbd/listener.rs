@@ -8,9 +8,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::address::Address;
 use crate::error::Error;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// A bound socket. A unix socket's name goes when this goes, unless somebody has put another one
 /// in its place.
@@ -65,10 +69,13 @@ impl Listener {
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     let bind = || -> io::Result<UnixListener> {
-        let listener = UnixListener::bind(path)?;
-        // Between the two calls others could connect only as far as the directory lets them.
-        rustix::fs::chmod(path, Mode::RUSR | Mode::WUSR)?;
-        Ok(listener)
+        let flags = SocketFlags::CLOEXEC;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        // Before it has a name, so that nobody else can ever connect: the name takes the mode.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+        net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        net::listen(&socket, BACKLOG)?;
+        Ok(socket.into())
     };
     match bind() {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -123,7 +130,7 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         let address = Address::Unix(path.clone());
         let first = Listener::bind(&address).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
+        let mode = std::fs::symlink_metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
         assert!(Listener::bind(&address).is_err(), "somebody listens there");
         drop(first);

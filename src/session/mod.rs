@@ -19,6 +19,7 @@ mod read;
 mod tests;
 mod write;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
@@ -134,6 +135,8 @@ pub struct Session {
     ignore: HashMap<DevKey, bool>,
     /// `pvchange --uuid` of a PV in a VG, likewise.
     new_ids: HashMap<DevKey, LvmUuid>,
+    /// Memory of the last archive or backup, for the next.
+    room: Cell<String>,
 }
 
 /// Name of the lock that all VGs share.
@@ -172,6 +175,7 @@ impl Session {
             named: Vec::new(),
             fresh: false,
             said: HashSet::new(),
+            room: Cell::default(),
             disks: BTreeMap::new(),
             ignore: HashMap::new(),
             new_ids: HashMap::new(),

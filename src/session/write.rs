@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ulvm_metadata::convert::{Style, export};
+use ulvm_metadata::convert::{Style, export, export_in};
 use ulvm_metadata::model::{PvKey, Vg};
 use ulvm_metadata::ondisk::Area;
 use ulvm_metadata::ops::released::released;
@@ -372,8 +372,10 @@ impl Session {
             self.settings.command_line
         );
         let header = host::header(description, self.system_id());
-        store.archive(&old.name, &export(old, &header, Style::Backup))?;
-        Ok(())
+        let text = export_in(self.room.take(), old, &header, Style::Backup);
+        let archived = store.archive(&old.name, &text);
+        self.room.set(text);
+        archived.map(|_| ())
     }
 
     /// Builds the inventory anew, writes the backup, returns the VG.
@@ -393,7 +395,7 @@ impl Session {
         if !self.settings.test && store.backup_dir.is_some() {
             let description = format!("Created *after* executing '{}'", self.settings.command_line);
             let header = host::header(description, self.system_id());
-            let text = export(&read.vg, &header, Style::Backup);
+            let text = export_in(self.room.take(), &read.vg, &header, Style::Backup);
             // The VG is written; a backup that fails is not a reason to say that it is not.
             if let Err(e) = store.backup(&read.vg.name, &text) {
                 self.ui.warn(format!(

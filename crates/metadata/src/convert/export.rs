@@ -56,6 +56,12 @@ impl Context<'_> {
 
 /// Writes a VG as text.
 pub fn export(vg: &Vg, header: &TextHeader, style: Style) -> String {
+    export_in(String::new(), vg, header, style)
+}
+
+/// [`export`] in the memory of a text that is no longer needed: one command writes several texts of
+/// the same length.
+pub fn export_in(room: String, vg: &Vg, header: &TextHeader, style: Style) -> String {
     let context = Context {
         vg,
         zone: header.zone,
@@ -66,7 +72,8 @@ pub fn export(vg: &Vg, header: &TextHeader, style: Style) -> String {
     let mut w = match style {
         Style::Raw => Writer::raw(),
         Style::Backup => Writer::commented(),
-    };
+    }
+    .reusing(room);
     w.reserve(2048 + 512 * vg.pvs.len() + 512 * vg.lvs.len());
     match style {
         Style::Raw => {

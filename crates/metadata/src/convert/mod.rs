@@ -18,7 +18,7 @@ use std::fmt;
 use crate::model::Vg;
 use crate::text::TextError;
 
-pub use export::export;
+pub use export::{export, export_in};
 pub use import::import;
 pub use time::{Zone, ctime_text, iso_text};
 

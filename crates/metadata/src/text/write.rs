@@ -79,6 +79,11 @@ impl Writer {
             comments: true,
         }
     }
+    /// The same in the memory of a string whose content is no longer needed.
+    pub fn reusing(self, mut room: String) -> Self {
+        room.clear();
+        Self { out: room, ..self }
+    }
     /// What has been written.
     pub fn finish(self) -> String {
         self.out

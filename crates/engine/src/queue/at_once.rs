@@ -132,7 +132,15 @@ fn carry_out(table: &Table, plan: &Plan, buf: &mut Buf) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::backend::{Backing, OpenHow};
+    use crate::io::Request;
+    use crate::limits::Settings;
+    use crate::queue::Engine;
+    use crate::sync::Client;
+    use crate::table_text::{Resolve, parse};
     use crate::target::{Child, DevIndex};
 
     #[test]
@@ -163,5 +171,73 @@ mod tests {
         }
         let write = Op::Write { fua: false };
         assert!(!covers(&plan(&[child(0, 512)]), write, 512));
+    }
+
+    struct Files(Vec<(String, Arc<Backing>)>);
+
+    impl Resolve for Files {
+        fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+            let found = self.0.iter().find(|(name, _)| name == word);
+            found.map(|f| Arc::clone(&f.1)).ok_or_else(String::new)
+        }
+    }
+
+    #[test]
+    fn the_short_way_and_the_way_aside_do_what_the_long_way_does() {
+        let mut temporary = Vec::new();
+        let mut files = Files(Vec::new());
+        for name in ["a", "b"] {
+            let file = tempfile::NamedTempFile::new().expect("tempfile");
+            file.as_file().set_len(256 << 10).expect("set_len");
+            let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
+            files.0.push((name.into(), Arc::new(backing)));
+            temporary.push(file);
+        }
+        let table = parse("0 1024 striped 2 8 a 0 b 0\n", &mut files).expect("table");
+        let device = Device::with_table("d", table);
+        let engine = Engine::start(&Settings::default()).expect("engine");
+        let client = Client::new(&engine, Arc::clone(&device));
+        let ask = |request: Request| client.request(request).expect("an answer");
+        let unflushed = || -> Vec<bool> {
+            let needed = |f: &(String, Arc<Backing>)| f.1.flush_state().needed().is_some();
+            files.0.iter().map(needed).collect()
+        };
+        let data: Vec<u8> = (0..128_u32 << 10).map(|n| (n / 512 + n) as u8).collect();
+        let ways: [fn(Request) -> Request; 2] = [|request| request, Request::aside];
+        for (round, way) in ways.into_iter().enumerate() {
+            assert!(ask(Request::flush()).result.is_ok());
+            assert_eq!(unflushed(), [false, false]);
+            // From the middle of a chunk on the first file, to the middle of one on the second.
+            let at = (round as u64) << 18 | 512;
+            assert!(
+                ask(way(Request::write(at, Buf::copy_of(&data), false)))
+                    .result
+                    .is_ok()
+            );
+            assert_eq!(unflushed(), [true, true], "a flush has to cover the write");
+            for way in ways {
+                let read = ask(way(Request::read(at, Buf::zeroed(data.len()))));
+                assert!(read.result.is_ok() && read.buf.as_deref() == Some(&data[..]));
+            }
+        }
+        let stats = device.stats();
+        assert_eq!(
+            (stats.writes.ios, stats.reads.ios),
+            (2, 4),
+            "each is counted once"
+        );
+        assert_eq!((stats.in_flight, stats.errors), (0, 0));
+
+        temporary[1].as_file().set_len(4096).expect("set_len");
+        for way in ways {
+            let read = ask(way(Request::read(0, Buf::zeroed(64 << 10))));
+            let error = read.result.expect_err("the second file has one chunk left");
+            assert_eq!((&error.device, error.sector), (files.0[1].1.name(), 8));
+            assert_eq!(
+                (error.offset, read.buf.map(|b| b.len())),
+                (3 * 4096, Some(64 << 10))
+            );
+        }
+        assert_eq!((device.stats().errors, device.in_flight()), (2, 0));
     }
 }

@@ -400,7 +400,11 @@ impl Core {
         mem: Option<Slice>,
     ) {
         match result {
-            Err(error) => self.fail(of.request, |_| error),
+            Err(error) => {
+                // With the last part of it the buffer goes back to whoever made the request.
+                drop(mem);
+                self.fail(of.request, |_| error);
+            }
             Ok(()) => {
                 if let (Some((segment, piece)), Some(mut mem)) = (of.finish, mem)
                     && let Some(active) = self.active.get(of.request)

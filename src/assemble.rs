@@ -4,6 +4,7 @@
 //! The newest readable text of a VG (by identity, then seqno) rules. Of several devices with one PV
 //! identity one is used. What is set aside is kept in the [`Inventory`] with the reason.
 
+mod claims;
 mod identity;
 mod settle;
 
@@ -85,7 +86,7 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
     let mut groups = a.groups();
     a.settle(&mut groups);
     for (id, group) in &groups {
-        a.vg(*id, group);
+        a.vg(*id, group, &groups);
     }
     a.orphans(&groups);
     a.report_leftovers();
@@ -284,8 +285,8 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    fn vg(&mut self, id: LvmUuid, group: &Group) {
-        let Some((text, vg)) = &group.chosen else {
+    fn vg(&mut self, id: LvmUuid, group: &Group, groups: &BTreeMap<LvmUuid, Group>) {
+        let Some((text, vg)) = group.chosen.as_ref().filter(|_| group.in_scope) else {
             return;
         };
         let newest = Newest {
@@ -306,19 +307,31 @@ impl<'a> Assembler<'a> {
             duplicates: Vec::new(),
         };
         read.pvs.resize(vg.pvs.slot_count(), absent);
+        let takers = self.takers(id, vg, groups);
+        let mut taken = Vec::new();
         for (key, pv) in vg.pvs.iter() {
             let slot = &mut read.pvs[key.slot() as usize];
             slot.missing = pv.missing;
             let devices = self.by_pv.get(&pv.id).cloned().unwrap_or_default();
-            if let Some((chosen, reason)) = self.prefer(&devices, pv) {
+            let (mut own, mut elsewhere) = (Vec::new(), None);
+            for device in &devices {
+                let other = self.held_by(*device, pv.id, id, &takers, groups);
+                self.note_claims(*device, pv.id, other.unwrap_or(id), groups);
+                match other {
+                    Some(other) => elsewhere = elsewhere.or(Some((*device, other))),
+                    None => own.push(*device),
+                }
+            }
+            if let Some((chosen, reason)) = self.prefer(&own, pv) {
                 slot.found = self.found(chosen, Some(&newest));
                 self.duplicates(vg, pv.id, &devices, chosen, reason);
                 slot.duplicates = devices.into_iter().filter(|d| *d != chosen).collect();
             } else {
                 slot.missing = true;
+                taken.extend(elsewhere.map(|(device, other)| (pv.id, device, other)));
             }
         }
-        read.outdated = self.outdated(vg, group, &newest);
+        read.outdated = self.outdated(vg, group, &newest, groups);
         let members = read.pvs.iter().flat_map(|p| {
             let found = p.found.iter().map(|f| f.device);
             found.chain(p.duplicates.iter().copied())
@@ -335,6 +348,7 @@ impl<'a> Assembler<'a> {
             return;
         }
         self.report(&read, group, &newest);
+        self.report_taken(&vg.name, &taken, groups);
         self.out.inventory.vgs.push(read);
     }
 
@@ -417,7 +431,13 @@ impl<'a> Assembler<'a> {
     }
 
     /// Devices that hold texts of the VG and are no PVs of it.
-    fn outdated(&mut self, vg: &Vg, group: &Group, newest: &Newest) -> Vec<FoundPv> {
+    fn outdated(
+        &mut self,
+        vg: &Vg,
+        group: &Group,
+        newest: &Newest,
+        groups: &BTreeMap<LvmUuid, Group>,
+    ) -> Vec<FoundPv> {
         let members: HashSet<LvmUuid> = vg.pvs.values().map(|p| p.id).collect();
         let mut out: Vec<FoundPv> = Vec::new();
         for copy in &group.copies {
@@ -425,7 +445,11 @@ impl<'a> Assembler<'a> {
             let Some(found) = self.found(copy.device, Some(newest)) else {
                 continue;
             };
-            if !known && !members.contains(&found.label.id) {
+            let id = found.label.id;
+            if !known
+                && !members.contains(&id)
+                && self.held_by_text(copy.device, id, vg.id, groups).is_none()
+            {
                 out.push(found);
             }
         }
@@ -599,10 +623,8 @@ impl<'a> Assembler<'a> {
     /// Labelled devices that no VG claims.
     fn orphans(&mut self, groups: &BTreeMap<LvmUuid, Group>) {
         let mut unread: HashSet<DevKey> = HashSet::new();
-        for group in groups.values().filter(|g| g.chosen.is_none()) {
-            if !group.in_scope {
-                unread.extend(group.copies.iter().map(|c| c.device));
-            }
+        for group in groups.values().filter(|g| !g.in_scope) {
+            unread.extend(group.copies.iter().map(|c| c.device));
         }
         let vgs = &self.out.inventory.vgs;
         for read in vgs {

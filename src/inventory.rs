@@ -268,6 +268,10 @@ pub struct Inventory {
     pub duplicates: Vec<Duplicate>,
     /// Name of the VG a device belongs to in any way.
     pub(crate) owners: HashMap<DevKey, String>,
+    /// The VGs that a device is a PV of: one, or several if nothing tells which.
+    pub(crate) holders: HashMap<DevKey, Vec<LvmUuid>>,
+    /// Devices with texts of these VGs, which list them.
+    pub(crate) claims: HashSet<(DevKey, LvmUuid)>,
 }
 
 impl Inventory {
@@ -277,6 +281,11 @@ impl Inventory {
         self.unfinished.iter().any(|u| {
             u.receiver.0 == *id || u.source.as_ref().is_some_and(|(source, _)| source == id)
         })
+    }
+    /// Do others have a device, and none of these VGs?
+    pub(crate) fn is_held_by_others(&self, device: DevKey, vgs: &[LvmUuid]) -> bool {
+        let holders = self.holders.get(&device);
+        holders.is_some_and(|h| !h.iter().any(|id| vgs.contains(id)))
     }
     /// A device.
     pub fn device(&self, key: DevKey) -> &Device {

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::rc::Rc;
 
 use ulvm_metadata::model::Vg;
-use ulvm_metadata::ops::vg_settle::{SPLIT_MARK, Settled, settle, split_mark};
+use ulvm_metadata::ops::vg_settle::{MARKS, Settled, settle, split_mark};
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::{Assembler, Group};
-use crate::inventory::Unfinished;
+use crate::inventory::{DevKey, Unfinished};
+use crate::scan::Content;
+use crate::texts::TextId;
 
 impl Assembler<'_> {
     /// Settles claims, drops VGs that were swallowed by others, and notes what is to be finished.
@@ -24,7 +26,10 @@ impl Assembler<'_> {
             .collect();
         if contested(&chosen) {
             let vgs: Vec<&Vg> = chosen.iter().map(|(_, vg)| &**vg).collect();
-            let answers = settle(&vgs);
+            let answers = settle(&vgs, |small, large| {
+                let small = groups.get(&chosen[small].0);
+                small.is_some_and(|group| self.knows(group, &chosen[large].0))
+            });
             for ((id, old), answer) in chosen.iter().zip(&answers) {
                 match answer {
                     Settled::Unchanged => {}
@@ -41,9 +46,31 @@ impl Assembler<'_> {
             }
             self.note_unfinished(&chosen, &answers);
         }
-        for group in groups.values_mut().filter(|g| !g.in_scope) {
-            group.chosen = None;
-        }
+    }
+
+    /// Do all devices with the text that rules in a group hold one of another VG too, committed or
+    /// about to be?
+    fn knows(&self, group: &Group, other: &LvmUuid) -> bool {
+        let of_other = |text: TextId| {
+            let summary = self.scan.texts.get(text).summary.as_ref();
+            summary.is_ok_and(|s| s.id == *other)
+        };
+        let knows = |device: DevKey| {
+            self.scan.pv(device).is_some_and(|pv| {
+                pv.mdas.iter().any(|mda| {
+                    let committed = match mda.content {
+                        Content::Text(text) => Some(text),
+                        _ => None,
+                    };
+                    committed.is_some_and(of_other) || mda.precommitted.is_some_and(of_other)
+                })
+            })
+        };
+        let Some((text, _)) = &group.chosen else {
+            return false;
+        };
+        let mut holders = group.copies.iter().filter(|c| c.text == *text);
+        holders.all(|copy| knows(copy.device))
     }
 
     fn note_unfinished(&mut self, vgs: &[(LvmUuid, Rc<Vg>)], answers: &[Settled]) {
@@ -67,14 +94,14 @@ impl Assembler<'_> {
     }
 
     /// When only some VGs are read: others that may have a claim on the PVs of those are parsed
-    /// too. Those are receivers in a split, and texts that name a PV of a VG that is read; and
-    /// what a receiver that is read takes from.
+    /// too. Those are receivers in a split, texts that name a PV of a VG that is read, and texts
+    /// that are on such PVs; and what a receiver that is read takes from.
     fn widen(&mut self, groups: &mut BTreeMap<LvmUuid, Group>) {
         if groups.len() < 2 {
             return;
         }
-        let mut needles = vec![SPLIT_MARK.to_owned()];
-        let mut sources = HashSet::new();
+        let mut needles = vec![MARKS.to_owned()];
+        let mut sources = self.others_on_their_pvs(groups);
         for (_, vg) in groups.values().filter_map(|g| g.chosen.as_ref()) {
             needles.extend(vg.pvs.values().next().map(|pv| pv.id.to_string()));
             sources.extend(split_mark(vg));
@@ -86,21 +113,39 @@ impl Assembler<'_> {
             };
             let text = self.scan.texts.get(newest.text);
             let wanted = sources.contains(id) || needles.iter().any(|n| text.mentions(n));
-            if wanted && let Ok(vg) = text.vg() {
-                more.extend(split_mark(&vg));
-                group.chosen = Some((newest.text, vg));
+            if wanted {
+                group.chosen = self.newest_usable(group);
+                more.extend(group.chosen.iter().filter_map(|(_, vg)| split_mark(vg)));
             }
         }
         // What a receiver found just now takes from may be one that is not read yet either.
         for id in more {
             if let Some(group) = groups.get_mut(&id)
                 && group.chosen.is_none()
-                && let Some(newest) = group.copies.iter().max_by_key(|c| c.seqno)
-                && let Ok(vg) = self.scan.texts.get(newest.text).vg()
             {
-                group.chosen = Some((newest.text, vg));
+                group.chosen = self.newest_usable(group);
             }
         }
+    }
+
+    /// Of a VG that is not to be read: the text that rules.
+    fn newest_usable(&self, group: &Group) -> Option<(TextId, Rc<Vg>)> {
+        let mut copies: Vec<_> = group.copies.iter().collect();
+        copies.sort_by_key(|c| std::cmp::Reverse(c.seqno));
+        let vg = |text: TextId| self.scan.texts.get(text).vg().ok();
+        copies.iter().find_map(|c| Some((c.text, vg(c.text)?)))
+    }
+
+    /// VGs whose texts are on PVs that VGs which are read list.
+    fn others_on_their_pvs(&self, groups: &BTreeMap<LvmUuid, Group>) -> HashSet<LvmUuid> {
+        let mut out = HashSet::new();
+        for (id, group) in groups {
+            let pvs = group.chosen.iter().flat_map(|(_, vg)| vg.pvs.values());
+            let devices = pvs.flat_map(|pv| self.by_pv.get(&pv.id).into_iter().flatten());
+            let texts = devices.flat_map(|device| self.texts_on(*device));
+            out.extend(texts.map(|(other, _)| other).filter(|other| other != id));
+        }
+        out
     }
 }
 

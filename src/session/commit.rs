@@ -29,12 +29,35 @@ use crate::scan::{self, Content, ScannedMda};
 pub(super) enum Mode<'a> {
     /// Areas that are bad are left alone, stale ones are mended.
     Change(&'a VgRead),
+    /// As `Change` of the first VG; the other one's PVs become its.
+    Merge(&'a VgRead, &'a VgRead),
     /// As `Change`, and bad areas are written too.
     Repair(&'a VgRead),
-    /// The VG, or its hold on some PVs, is new.
-    New,
+    /// The VG, or its hold on some PVs, is new: they were this VG's.
+    New(Option<LvmUuid>),
     /// Whatever stands in the areas is overwritten.
     Overwrite,
+}
+
+impl<'a> Mode<'a> {
+    /// The VG as it was.
+    fn old(self) -> Option<&'a VgRead> {
+        match self {
+            Mode::Change(old) | Mode::Merge(old, _) | Mode::Repair(old) => Some(old),
+            Mode::New(_) | Mode::Overwrite => None,
+        }
+    }
+
+    /// The VGs whose texts may be replaced when one with identity `id` is written; `None` = all.
+    fn replaces(self, id: LvmUuid) -> Option<Vec<LvmUuid>> {
+        let other = match self {
+            Mode::Change(old) | Mode::Repair(old) => vec![old.vg.id],
+            Mode::Merge(old, from) => vec![old.vg.id, from.vg.id],
+            Mode::New(from) => from.into_iter().collect(),
+            Mode::Overwrite => return None,
+        };
+        Some(std::iter::once(id).chain(other).collect())
+    }
 }
 
 /// A metadata area to write to.
@@ -103,6 +126,7 @@ impl Session {
 
     fn plan_job(&mut self, mut vg: Vg, mode: Mode<'_>) -> Result<Job> {
         let places = self.places();
+        let own = mode.replaces(vg.id);
         let copies = vg.metadata_copies;
         if copies == u32::MAX {
             // "all": every area is taken into use once, then they are unmanaged.
@@ -111,7 +135,12 @@ impl Session {
         let mut slots = Vec::new();
         let mut labels = Vec::new();
         for (_, pv) in vg.pvs.iter_mut() {
-            let Some(device) = places.get(&pv.id).copied() else {
+            let elsewhere = |d: &DevKey| {
+                let own = own.as_ref();
+                own.is_some_and(|own| self.inventory.is_held_by_others(*d, own))
+            };
+            let place = places.get(&pv.id).copied().filter(|d| !elsewhere(d));
+            let Some(device) = place else {
                 pv.missing = true;
                 pv.device_hint = Some("[unknown]".to_owned());
                 continue;
@@ -122,7 +151,7 @@ impl Session {
             {
                 pv.device_id = Some(id.clone());
             }
-            slots.extend(self.slots(device, mode));
+            slots.extend(self.slots(device, mode, own.as_deref()));
             labels.extend(self.label_update(device).map(|l| (device, l)));
         }
         balance(&mut slots, copies);
@@ -155,8 +184,9 @@ impl Session {
         })
     }
 
-    /// The areas of a PV that the VG's text goes to.
-    fn slots(&self, device: DevKey, mode: Mode<'_>) -> Vec<Slot> {
+    /// The areas of a PV that the VG's text goes to: not those with a text of a VG other than
+    /// `own` that lists the PV too.
+    fn slots(&self, device: DevKey, mode: Mode<'_>, own: Option<&[LvmUuid]>) -> Vec<Slot> {
         let Some(pv) = self.scan.pv(device) else {
             return Vec::new();
         };
@@ -164,6 +194,9 @@ impl Session {
         let ignore = self.ignore.get(&device).copied();
         let mut out = Vec::new();
         for (index, mda) in pv.mdas.iter().enumerate() {
+            if own.is_some_and(|own| self.holds_others(device, mda, own)) {
+                continue;
+            }
             let ignored = matches!(mda.content, Content::Ignored);
             let wanted = if ignore.unwrap_or(ignored) {
                 Wanted::Ignore
@@ -173,7 +206,7 @@ impl Session {
             let trusted = self.is_trusted(mda, mode);
             let target = match (trusted, mda.header) {
                 (true, Some(header)) => MdaTarget::verified(device.0, header, wanted),
-                _ if matches!(mode, Mode::Change(_)) => continue,
+                _ if matches!(mode, Mode::Change(_) | Mode::Merge(..)) => continue,
                 _ => {
                     if matches!(mode, Mode::Repair(_)) {
                         self.ui.warn(format!(
@@ -185,7 +218,7 @@ impl Session {
                     MdaTarget::empty(device.0, mda.area)
                 }
             };
-            if let (Mode::Change(old) | Mode::Repair(old), Content::Text(id)) = (mode, &mda.content)
+            if let (Some(old), Content::Text(id)) = (mode.old(), &mda.content)
                 && let Ok(summary) = &self.scan.texts.get(*id).summary
                 && summary.id == old.vg.id
                 && summary.seqno < old.vg.seqno
@@ -207,10 +240,10 @@ impl Session {
 
     /// Is what stands in an area whole, so that it must be kept until the new text rules?
     fn is_trusted(&self, mda: &ScannedMda, mode: Mode<'_>) -> bool {
-        match (&mda.content, mode) {
+        match (&mda.content, mode.old()) {
             (Content::BadHeader(_) | Content::BadText(_), _) => false,
             (Content::Empty | Content::Ignored, _) => true,
-            (Content::Text(id), Mode::Change(old) | Mode::Repair(old)) => {
+            (Content::Text(id), Some(old)) => {
                 let text = self.scan.texts.get(*id);
                 match &text.summary {
                     Err(_) => false,
@@ -223,10 +256,18 @@ impl Session {
                     Ok(_) => true,
                 }
             }
-            (Content::Text(id), Mode::New | Mode::Overwrite) => {
-                self.scan.texts.get(*id).summary.is_ok()
-            }
+            (Content::Text(id), None) => self.scan.texts.get(*id).summary.is_ok(),
         }
+    }
+
+    /// Does an area hold a text of a VG that has a claim on the device and is none of these?
+    fn holds_others(&self, device: DevKey, mda: &ScannedMda, own: &[LvmUuid]) -> bool {
+        let Content::Text(text) = mda.content else {
+            return false;
+        };
+        let summary = self.scan.texts.get(text).summary.as_ref();
+        summary
+            .is_ok_and(|s| !own.contains(&s.id) && self.inventory.claims.contains(&(device, s.id)))
     }
 
     /// The label a PV of a VG must get, if it differs from the one it has.
@@ -379,10 +420,21 @@ impl Session {
         }
     }
 
-    /// Makes PVs orphans: their texts are forgotten, then the labels say so.
-    pub(super) fn release(&mut self, pvs: &[FoundPv]) -> Result<()> {
+    /// Makes PVs of a VG orphans: their texts are forgotten, then the labels say so. Refused if one
+    /// holds a text of another VG that lists it.
+    pub(super) fn release(&mut self, vg: &LvmUuid, pvs: &[FoundPv]) -> Result<()> {
         if pvs.is_empty() {
             return Ok(());
+        }
+        for device in pvs.iter().map(|p| p.device) {
+            let mdas = self.scan.pv(device).map(|pv| pv.mdas.as_slice());
+            let mut mdas = mdas.unwrap_or_default().iter();
+            if mdas.any(|mda| self.holds_others(device, mda, std::slice::from_ref(vg))) {
+                let name = &self.scan.entries[device.0].device.name;
+                return Err(Error::refused(format!(
+                    "{name} holds metadata of another volume group that lists it: they are not wiped."
+                )));
+            }
         }
         let devices: Vec<DevKey> = pvs.iter().map(|p| p.device).collect();
         if !self.settings.test && !self.hold(&devices)? {

@@ -118,7 +118,7 @@ impl Session {
             self.forget_hints();
         }
         self.write_vg(new, super::commit::Mode::Change(old))?;
-        self.release(&gone)?;
+        self.release(&old.vg.id, &gone)?;
         let store = self.store();
         if renamed && !self.settings.test {
             store.remove_backup(&old.vg.name);
@@ -184,7 +184,7 @@ impl Session {
         let mut new = new;
         new.seqno = next_seqno(new.seqno)?;
         let id = new.id;
-        self.write_vg(new, super::commit::Mode::New)?;
+        self.write_vg(new, super::commit::Mode::New(None))?;
         let store = self.store();
         self.finish(id, &store)
     }
@@ -216,7 +216,8 @@ impl Session {
         // See `vg_settle` for what a crash from here on leaves, and how it is seen and finished.
         let mut exported = split.clone();
         mark_split(&mut exported, &old.vg.id);
-        self.write_vg(exported, super::commit::Mode::New)?;
+        let mode = super::commit::Mode::New(Some(old.vg.id));
+        self.write_vg(exported, mode)?;
         if let Some(mut rest) = rest {
             rest.seqno = next_seqno(old.vg.seqno)?;
             let id = rest.id;
@@ -227,7 +228,7 @@ impl Session {
         }
         split.seqno = next_seqno(split.seqno)?;
         let id = split.id;
-        self.write_vg(split, super::commit::Mode::New)?;
+        self.write_vg(split, mode)?;
         self.finish(id, &store)
     }
 
@@ -241,7 +242,7 @@ impl Session {
         let mut merged = merged;
         merged.seqno = next_seqno(into.vg.seqno)?;
         let id = merged.id;
-        self.write_vg(merged, super::commit::Mode::Change(into))?;
+        self.write_vg(merged, super::commit::Mode::Merge(into, from))?;
         let store = self.store();
         self.finish(id, &store)
     }
@@ -253,7 +254,7 @@ impl Session {
         self.archive(&old.vg)?;
         self.forget_hints();
         let pvs: Vec<FoundPv> = old.found().cloned().collect();
-        self.release(&pvs)?;
+        self.release(&old.vg.id, &pvs)?;
         if !self.settings.test {
             self.store().remove_backup(&old.vg.name);
         }
@@ -322,7 +323,7 @@ impl Session {
             let device = self.device(pv.device).name.clone();
             self.ui.warn(format!("wiping mda on outdated PV {device}"));
         }
-        self.release(&old.outdated)?;
+        self.release(&old.vg.id, &old.outdated)?;
         let store = self.store();
         self.finish(id, &store)
     }

@@ -17,7 +17,7 @@ use ulvm_metadata::model::{
     AllocPolicy, Area, Lv, LvFlags, LvStatus, Pv, ReadAhead, Segment, SegmentKind, Vg,
 };
 use ulvm_metadata::ondisk::layout::{LayoutRequest, layout};
-use ulvm_metadata::ondisk::{MdaState, find_label, read_mda};
+use ulvm_metadata::ondisk::{MdaState, find_label, read_mda, read_text};
 use ulvm_metadata::ops::vg_merge::vg_merge;
 use ulvm_metadata::ops::vg_settle::{Settled, mark_split, settle};
 use ulvm_metadata::ops::vg_split::{SplitInto, VgSplit, vg_split};
@@ -122,20 +122,25 @@ fn text(vg: &Vg) -> String {
 /// The VGs on these devices, settled, each as text without its seqno.
 fn found(disks: &[MemDisk]) -> Result<Vec<String>, String> {
     let mut newest: BTreeMap<LvmUuid, Vg> = BTreeMap::new();
+    let mut known = Vec::new();
     for disk in disks {
         let label = find_label(disk).unwrap().ok_or("a label is gone")?.label;
-        let vg = match read_mda(disk, label.header.mdas[0]).state {
+        let mda = read_mda(disk, label.header.mdas[0]);
+        let next = mda.header.map(|h| h.precommitted).filter(|l| !l.is_empty());
+        let next = next.and_then(|l| read_text(disk, mda.area, &l).ok());
+        let next = next.map(|text| import(&text).unwrap().vg.id);
+        let vg = match mda.state {
             MdaState::Text(text) => import(&text).map_err(|e| e.to_string())?.vg,
             MdaState::Empty => continue,
             other => return Err(format!("an area holds {other:?}")),
         };
-        let known = newest.get(&vg.id).is_some_and(|k| k.seqno >= vg.seqno);
-        if !known {
+        known.extend(next.map(|next| (vg.id, next)));
+        if newest.get(&vg.id).is_none_or(|k| k.seqno < vg.seqno) {
             newest.insert(vg.id, vg);
         }
     }
     let vgs: Vec<&Vg> = newest.values().collect();
-    let mut out: Vec<String> = settle(&vgs)
+    let mut out: Vec<String> = settle(&vgs, |a, b| known.contains(&(vgs[a].id, vgs[b].id)))
         .into_iter()
         .zip(&vgs)
         .filter_map(|(settled, vg)| match settled {

@@ -7,9 +7,16 @@
 //!    text of the VG it names (which vanishes if nothing is left), and the mark and the EXPORTED
 //!    that came with it are taken off. See [`vg_split`](super::vg_split). Not if the other VG has
 //!    been changed meanwhile, by LVM2, in a way that does not fit: then the mark means nothing.
+//!    If that VG is not there, the mark becomes `ulvm_split_taken_from`, which stays, and means the
+//!    same, until that VG has been seen without the PVs.
 //! 2. A VG all of whose PVs and LVs are in another VG which has more PVs, or as many and a higher
-//!    seqno, has been swallowed by it. See [`vg_merge`](super::vg_merge) and `vgchange -u`. The
-//!    same rule undoes a vgsplit of LVM2's that was killed before it had changed the old VG.
+//!    seqno, has been swallowed by it, if the areas that hold its text know one of that other VG.
+//!    Otherwise it is what a finished vgsplit made, and the other text an old copy. See
+//!    [`vg_merge`](super::vg_merge) and `vgchange -u`. The same rule undoes a vgsplit of LVM2's that
+//!    was killed before it had changed the old VG: it is told by EXPORTED and the first seqno.
+//!
+//! What no rule settles stays as it is: of VGs that list the same PV, the one whose text is on it
+//! has it.
 
 use std::collections::HashSet;
 
@@ -23,6 +30,13 @@ use crate::uuid::LvmUuid;
 /// The field that marks a VG that is receiving PVs of another.
 pub const SPLIT_MARK: &str = "ulvm_split_from";
 
+/// The field that says from which VG PVs were received, while the text of that one has not been
+/// seen without them.
+pub const TAKEN_MARK: &str = "ulvm_split_taken_from";
+
+/// What the marks have in common.
+pub const MARKS: &str = "ulvm_split_";
+
 /// What [`settle`] made of one of the VGs given to it.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Settled {
@@ -30,7 +44,8 @@ pub enum Settled {
     Unchanged,
     /// Lost PVs and LVs to a receiving VG: to be written before that one.
     Shrunk(Vg),
-    /// A receiving VG without its mark: to be written after the one it took from.
+    /// A receiving VG without its mark, or with [`TAKEN_MARK`] while the one it took from is not
+    /// there: to be written after that one.
     Unmarked(Vg),
     /// Everything it had belongs to the VG of that index.
     Swallowed {
@@ -42,23 +57,33 @@ pub enum Settled {
 /// Marks a VG as receiving PVs from another, and exports it so that LVM2 leaves it alone.
 pub fn mark_split(vg: &mut Vg, from: &LvmUuid) {
     unmark(vg);
-    vg.extra.push(Item {
-        key: SPLIT_MARK.to_owned(),
-        node: Node::Value(Value::Str(from.to_string())),
-    });
+    put_mark(vg, SPLIT_MARK, from);
     set_exported(vg, true);
 }
 
-/// The VG from which this one is receiving PVs.
+fn put_mark(vg: &mut Vg, mark: &str, from: &LvmUuid) {
+    vg.extra.push(Item {
+        key: mark.to_owned(),
+        node: Node::Value(Value::Str(from.to_string())),
+    });
+}
+
+/// The VG from which this one is receiving PVs, or has received some that the text of that one may
+/// list still.
 pub fn split_mark(vg: &Vg) -> Option<LvmUuid> {
+    marked(vg, SPLIT_MARK).or_else(|| marked(vg, TAKEN_MARK))
+}
+
+fn marked(vg: &Vg, mark: &str) -> Option<LvmUuid> {
     vg.extra.iter().rev().find_map(|item| match &item.node {
-        Node::Value(Value::Str(id)) if item.key == SPLIT_MARK => LvmUuid::parse(id),
+        Node::Value(Value::Str(id)) if item.key == mark => LvmUuid::parse(id),
         _ => None,
     })
 }
 
 fn unmark(vg: &mut Vg) {
-    vg.extra.retain(|item| item.key != SPLIT_MARK);
+    vg.extra
+        .retain(|item| item.key != SPLIT_MARK && item.key != TAKEN_MARK);
 }
 
 fn set_exported(vg: &mut Vg, yes: bool) {
@@ -69,31 +94,50 @@ fn set_exported(vg: &mut Vg, yes: bool) {
 }
 
 /// Settles the claims of VGs of which each is the newest text found under its identity. The
-/// answers are in the order of the VGs.
-pub fn settle(vgs: &[&Vg]) -> Vec<Settled> {
+/// answers are in the order of the VGs. `knows(a, b)`: do the PVs that hold the text of `a` also
+/// hold one of `b`, committed or about to be?
+pub fn settle(vgs: &[&Vg], knows: impl Fn(usize, usize) -> bool) -> Vec<Settled> {
     let mut out = vec![Settled::Unchanged; vgs.len()];
     for (at, vg) in vgs.iter().enumerate() {
         let Some(from) = split_mark(vg) else {
             continue;
         };
-        if let Some(other) = vgs.iter().position(|v| v.id == from).filter(|o| *o != at) {
-            match take_out(vgs[other], vg, at) {
+        let receiving = marked(vg, SPLIT_MARK).is_some();
+        let other = vgs.iter().position(|v| v.id == from).filter(|o| *o != at);
+        if let Some(other) = other {
+            // Two may have taken from it while it was away.
+            let rest = match &out[other] {
+                Settled::Shrunk(rest) => rest,
+                _ => vgs[other],
+            };
+            match take_out(rest, vg, at) {
                 Taken::Nothing => {}
                 Taken::Rest(settled) => out[other] = *settled,
                 Taken::Misfit => continue,
             }
+        } else if !receiving {
+            continue;
         }
         let mut receiver = (*vg).clone();
         unmark(&mut receiver);
-        set_exported(&mut receiver, false);
+        if receiving {
+            set_exported(&mut receiver, false);
+        }
+        if other.is_none() {
+            put_mark(&mut receiver, TAKEN_MARK, &from);
+        }
         out[at] = Settled::Unmarked(receiver);
     }
     for at in 0..vgs.len() {
         if out[at] != Settled::Unchanged {
             continue;
         }
-        let by = (0..vgs.len())
-            .find(|by| *by != at && out[*by] == Settled::Unchanged && swallowed(vgs[at], vgs[*by]));
+        let by = (0..vgs.len()).find(|by| {
+            *by != at
+                && out[*by] == Settled::Unchanged
+                && swallowed(vgs[at], vgs[*by])
+                && (is_half_split(vgs[at]) || knows(at, *by))
+        });
         if let Some(by) = by {
             out[at] = Settled::Swallowed { by };
         }
@@ -152,6 +196,12 @@ fn keys_where<'a, K, T: 'a>(
     entries.filter(|(_, t)| gone(t)).map(|(k, _)| k).collect()
 }
 
+/// Is it as the first step of a vgsplit leaves it, ulvm's or LVM2's? A VG that LVM2 makes has seqno
+/// 1 then, and 2 at the end of the split; nobody has changed it, as it is exported.
+fn is_half_split(vg: &Vg) -> bool {
+    vg.status.exported && (vg.seqno <= 1 || marked(vg, SPLIT_MARK).is_some())
+}
+
 fn swallowed(small: &Vg, large: &Vg) -> bool {
     if small.pvs.is_empty() || small.id == large.id {
         return false;
@@ -171,6 +221,11 @@ mod tests {
     use super::super::vg_split::{SplitInto, VgSplit, vg_split};
     use super::*;
     use crate::uuid::IdSource;
+
+    /// Where no area knows anything but the text that it holds.
+    fn settled(vgs: &[&Vg]) -> Vec<Settled> {
+        settle(vgs, |_, _| false)
+    }
 
     fn setup() -> (Ids, Vg, Vec<PvKey>) {
         let mut ids = Ids::default();
@@ -212,7 +267,7 @@ mod tests {
         let rest = rest.unwrap();
         // After step 1: the old text is still there.
         assert_eq!(
-            settle(&[&old, &marked]),
+            settled(&[&old, &marked]),
             [
                 Settled::Shrunk(rest.clone()),
                 Settled::Unmarked(whole.clone())
@@ -221,12 +276,12 @@ mod tests {
         assert_eq!(check(&rest), Ok(()));
         // After step 2.
         assert_eq!(
-            settle(&[&marked, &rest]),
+            settled(&[&marked, &rest]),
             [Settled::Unmarked(whole.clone()), Settled::Unchanged]
         );
         // After step 3.
         assert_eq!(
-            settle(&[&whole, &rest]),
+            settled(&[&whole, &rest]),
             [Settled::Unchanged, Settled::Unchanged]
         );
     }
@@ -239,13 +294,13 @@ mod tests {
         let into = SplitInto::Existing(Box::new(other));
         let (rest, whole, marked) = split(&old, &pvs[2..], into);
         assert_eq!(
-            settle(&[&old, &marked]),
+            settled(&[&old, &marked]),
             [Settled::Shrunk(rest.unwrap()), Settled::Unmarked(whole)]
         );
         let (rest, whole, marked) = split(&old, &pvs, new_vg(&mut ids));
         assert_eq!(rest, None);
         assert_eq!(
-            settle(&[&old, &marked]),
+            settled(&[&old, &marked]),
             [Settled::Swallowed { by: 1 }, Settled::Unmarked(whole)]
         );
     }
@@ -258,14 +313,14 @@ mod tests {
         b.seqno = 40;
         let merged = vg_merge(&a, &b).unwrap().vg;
         assert_eq!(
-            settle(&[&b, &merged]),
+            settle(&[&b, &merged], |a, b| (a, b) == (0, 1)),
             [Settled::Swallowed { by: 1 }, Settled::Unchanged]
         );
         let mut again = a.clone();
         again.id = ids.new_id();
         again.seqno += 1;
         assert_eq!(
-            settle(&[&again, &a]),
+            settle(&[&again, &a], |a, b| (a, b) == (1, 0)),
             [Settled::Unchanged, Settled::Swallowed { by: 0 }]
         );
     }
@@ -276,7 +331,7 @@ mod tests {
         let (_, mut lvm2, _) = split(&old, &pvs[2..], new_vg(&mut ids));
         set_exported(&mut lvm2, true);
         assert_eq!(
-            settle(&[&lvm2, &old]),
+            settled(&[&lvm2, &old]),
             [Settled::Swallowed { by: 1 }, Settled::Unchanged]
         );
     }
@@ -285,10 +340,12 @@ mod tests {
     fn strangers_are_left_alone() {
         let mut ids = Ids::default();
         let (a, b) = (vg_of(&mut ids, 2), vg_of(&mut ids, 1));
-        assert_eq!(settle(&[&a, &b]), [Settled::Unchanged, Settled::Unchanged]);
+        assert_eq!(settled(&[&a, &b]), [Settled::Unchanged, Settled::Unchanged]);
         let mut stray = a.clone();
         mark_split(&mut stray, &ids.new_id());
-        assert_eq!(settle(&[&stray]), [Settled::Unmarked(a)]);
+        let mut taken = a.clone();
+        put_mark(&mut taken, TAKEN_MARK, &split_mark(&stray).unwrap());
+        assert_eq!(settled(&[&stray]), [Settled::Unmarked(taken)]);
     }
 
     /// LVM2 sees both VGs, and lets one change the one that is not exported.
@@ -297,7 +354,7 @@ mod tests {
         let (mut ids, vg, pvs) = setup();
         let (_, _, marked) = split(&vg, &pvs[1..], new_vg(&mut ids));
         let undone = |changed: &Vg| {
-            let settled = settle(&[changed, &marked]);
+            let settled = settled(&[changed, &marked]);
             assert_eq!(settled[0], Settled::Unchanged);
             assert_eq!(settled[1], Settled::Swallowed { by: 0 });
         };
@@ -313,8 +370,62 @@ mod tests {
         let mut changed = vg.clone();
         linear(&mut changed, &mut ids, "x", pvs[0], 4, 2);
         assert!(matches!(
-            settle(&[&changed, &marked])[0],
+            settled(&[&changed, &marked])[0],
             Settled::Shrunk(_)
         ));
+    }
+
+    /// The VG that was split comes back from an old copy, or a disk of it that was away.
+    #[test]
+    fn what_a_finished_split_made_is_not_swallowed() {
+        let (mut ids, old, pvs) = setup();
+        let (_, mut whole, _) = split(&old, &pvs[2..], new_vg(&mut ids));
+        whole.seqno = 2;
+        let both = [Settled::Unchanged, Settled::Unchanged];
+        assert_eq!(settled(&[&whole, &old]), both);
+        set_exported(&mut whole, true);
+        whole.seqno = 3;
+        assert_eq!(settled(&[&old, &whole]), both);
+    }
+
+    #[test]
+    fn the_mark_stays_until_the_other_vg_has_been_seen() {
+        let (mut ids, old, pvs) = setup();
+        let (rest, whole, marked) = split(&old, &pvs[2..], new_vg(&mut ids));
+        let rest = rest.unwrap();
+        let Settled::Unmarked(mut waiting) = settled(&[&marked]).remove(0) else {
+            panic!("not finished");
+        };
+        assert_eq!(split_mark(&waiting), Some(old.id));
+        assert!(!waiting.status.exported);
+        // Changes keep it, vgexport too.
+        set_exported(&mut waiting, true);
+        waiting.seqno += 7;
+        assert_eq!(settled(&[&waiting]), [Settled::Unchanged]);
+        let mut unmarked = whole.clone();
+        set_exported(&mut unmarked, true);
+        unmarked.seqno = waiting.seqno;
+        assert_eq!(
+            settled(&[&waiting, &old]),
+            [
+                Settled::Unmarked(unmarked.clone()),
+                Settled::Shrunk(rest.clone())
+            ]
+        );
+        assert_eq!(
+            settled(&[&rest, &waiting]),
+            [Settled::Unchanged, Settled::Unmarked(unmarked)]
+        );
+    }
+
+    #[test]
+    fn two_take_from_one_that_was_away() {
+        let (mut ids, old, pvs) = setup();
+        let (_, _, one) = split(&old, &pvs[1..2], new_vg(&mut ids));
+        let (_, _, two) = split(&old, &pvs[2..], new_vg(&mut ids));
+        let Settled::Shrunk(rest) = &settled(&[&one, &old, &two])[1] else {
+            panic!("nothing was taken");
+        };
+        assert_eq!(rest.pvs.len(), 1);
     }
 }

@@ -126,7 +126,7 @@ fn columns(args: &Args) -> Result<Vec<usize>> {
 
 fn json(ctx: &Context, columns: &[usize], rows: &[[String; 3]]) {
     let out = ctx.terminal();
-    out.put("  {\n      \"report\": [\n          {\n              \"devtypes\": [\n");
+    out.put("  {\n      \"report\": [\n          {\n              \"devtype\": [\n");
     for (i, row) in rows.iter().enumerate() {
         let cells: Vec<String> = columns
             .iter()

@@ -9,7 +9,12 @@ use crate::report::{self, Base};
 
 /// Shows LVs.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
-    if let Some(done) = display::columns(ctx, args, Base::Lv, &[Opt::Colon, Opt::Maps]) {
+    let base = if args.has(Opt::Segments) {
+        Base::Segment
+    } else {
+        Base::Lv
+    };
+    if let Some(done) = display::columns(ctx, args, base, &[Opt::Colon, Opt::Maps]) {
         return done;
     }
     display::exclusive(ctx, args, Opt::Colon, &[Opt::Maps, Opt::Verbose])?;

@@ -100,7 +100,9 @@ fn changes(args: &Args) -> Result<Vec<VgChange>> {
         check_policy(policy).map_err(|e| Error::refused(e.message))?;
         out.push(VgChange::Alloc(policy));
     }
-    if let Some((n, _)) = metadata_copies(args)? {
+    // --pvmetadatacopies is taken by LVM2 and changes nothing in a VG that exists.
+    let of_vg = args.has(Opt::VgMetadataCopies) || args.has(Opt::Metadatacopies);
+    if let Some((n, _)) = metadata_copies(args)?.filter(|_| of_vg) {
         out.push(VgChange::MetadataCopies(n));
     }
     if let Some(profile) = args.metadata_profile() {

@@ -348,6 +348,7 @@ impl<'a> Assembler<'a> {
             return;
         }
         self.report(&read, group, &newest);
+        self.report_sizes(&read);
         self.report_taken(&vg.name, &taken, groups);
         self.out.inventory.vgs.push(read);
     }
@@ -539,6 +540,7 @@ impl<'a> Assembler<'a> {
         for pv in &read.outdated {
             let old = pv.mdas.iter().find_map(|m| match m.state {
                 MdaState::Stale { seqno, .. } => Some(seqno),
+                MdaState::Current { .. } => Some(newest.seqno),
                 _ => None,
             });
             self.warn(format!(
@@ -570,6 +572,35 @@ impl<'a> Assembler<'a> {
                 ));
                 self.warn(format!("VG {} was missing PV {device} {}.", vg.name, pv.id));
             }
+        }
+    }
+
+    /// PVs on devices that have become too small for them.
+    fn report_sizes(&mut self, read: &VgRead) {
+        let mut changed = false;
+        for (key, pv) in read.vg.pvs.iter() {
+            let device = read
+                .pv(key)
+                .device()
+                .map(|d| &self.scan.entries[d.0].device);
+            let (Some(device), Some(wanted)) = (device, pv.dev_size) else {
+                continue;
+            };
+            if device.sectors() < wanted {
+                changed = true;
+                self.warn(format!(
+                    "Device {} has size of {} sectors which is smaller than corresponding PV size of {} sectors. Was device resized?",
+                    device.name,
+                    device.sectors().0,
+                    wanted.0
+                ));
+            }
+        }
+        if changed {
+            self.warn(format!(
+                "One or more devices used as PVs in VG {} have changed sizes.",
+                read.vg.name
+            ));
         }
     }
 

@@ -187,7 +187,9 @@ impl Disk for FileDisk {
         let at = self.check(offset.0, data.len())?;
         self.head = Vec::new();
         #[cfg(test)]
-        self.tape.iter().for_each(|tape| tape.write(at, data));
+        if let Some(tape) = &self.tape {
+            tape.write(at, data)?;
+        }
         if self.direct {
             self.write_direct(at, data)
         } else {

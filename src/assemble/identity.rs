@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ulvm_metadata::ops::pv_alias::pv_aliases;
+use ulvm_metadata::ops::pv_alias::{PvAlias, pv_aliases};
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::Assembler;
@@ -50,7 +50,9 @@ impl Pending {
             };
             for alias in pv_aliases(&a, &b) {
                 let words = alias.label.to_string();
-                if !committed.iter().any(|t| texts.get(*t).mentions(&words)) {
+                if is_relabelled(scan, &alias, (old, new))
+                    && !committed.iter().any(|t| texts.get(*t).mentions(&words))
+                {
                     out.aliases.insert(alias.label, alias.pv);
                 }
             }
@@ -73,6 +75,23 @@ impl Pending {
             .filter(|n| self.switched.contains(&(text, *n)));
         Some(next.unwrap_or(text))
     }
+}
+
+/// Is there a device with the label of an alias that was the PV before: one that has the old text
+/// committed and knows the new one? One that has no area to tell by must be in use, and no other may
+/// have the old label. (`vgcfgrestore` of a VG with another PV leaves the same texts elsewhere.)
+fn is_relabelled(scan: &Scan, alias: &PvAlias, (old, new): (TextId, TextId)) -> bool {
+    let pvs = || (0..scan.entries.len()).filter_map(|n| scan.pv(DevKey(n)));
+    let has_old = || pvs().any(|pv| pv.label.header.id == alias.pv);
+    let mut labelled = pvs().filter(|pv| pv.label.header.id == alias.label);
+    labelled.any(|pv| {
+        let was = |m: &ScannedMda| {
+            matches!(m.content, Content::Text(text) if text == old) && m.precommitted == Some(new)
+        };
+        let tells = |m: &ScannedMda| matches!(m.content, Content::Text(_) | Content::Empty);
+        pv.mdas.iter().any(was)
+            || !pv.mdas.iter().any(tells) && pv.label.header.is_used() && !has_old()
+    })
 }
 
 fn mdas(scan: &Scan) -> impl Iterator<Item = (DevKey, usize, &ScannedMda)> {

@@ -3,6 +3,7 @@
 //! them.
 
 use std::cell::RefCell;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,31 @@ pub(crate) enum Event {
 
 type Events = Arc<Mutex<Vec<Event>>>;
 
+/// A place that cannot be written any more.
+struct Broken {
+    path: PathBuf,
+    offset: u64,
+    works: usize,
+}
+
+/// From here on, while [`record`] runs on this thread, the `nth` write at byte `offset` of a device
+/// and those after it fail.
+pub(crate) fn break_writes(path: &Path, offset: u64, nth: usize) {
+    let path = path.to_owned();
+    BROKEN.set(Some(Broken {
+        path,
+        offset,
+        works: nth,
+    }));
+}
+
+/// Heals it.
+pub(crate) fn heal_writes() {
+    BROKEN.set(None);
+}
+
 thread_local! {
+    static BROKEN: RefCell<Option<Broken>> = const { RefCell::new(None) };
     static RUNNING: RefCell<Option<Events>> = const { RefCell::new(None) };
 }
 
@@ -39,12 +64,24 @@ impl Tape {
         let path = path.to_owned();
         Some(Self { path, events })
     }
-    pub fn write(&self, offset: u64, data: &[u8]) {
+    /// Fails if it is to, see [`break_writes`].
+    pub fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let broken = BROKEN.with_borrow_mut(|broken| match broken {
+            Some(b) if b.path == self.path && b.offset == offset => {
+                b.works = b.works.saturating_sub(1);
+                b.works == 0
+            }
+            _ => false,
+        });
+        if broken {
+            return Err(io::Error::other("broken"));
+        }
         self.push(Event::Write {
             path: self.path.clone(),
             offset,
             data: data.to_vec(),
         });
+        Ok(())
     }
     pub fn flush(&self) {
         let path = self.path.clone();

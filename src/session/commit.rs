@@ -9,7 +9,7 @@ use ulvm_metadata::commit::{
 };
 use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::{Vg, check};
-use ulvm_metadata::ondisk::{Label, MdaHeader};
+use ulvm_metadata::ondisk::{HeaderFault, Label, MdaHeader};
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::Session;
@@ -81,10 +81,10 @@ impl Session {
     /// Device of each PV that was found.
     pub(super) fn places(&self) -> HashMap<LvmUuid, DevKey> {
         let inventory = &self.inventory;
-        let found = inventory
-            .vgs
-            .iter()
-            .flat_map(VgRead::found)
+        // Those that a VG has removed while they were away are there to be restored.
+        let outdated = inventory.vgs.iter().flat_map(|v| &v.outdated);
+        let found = outdated
+            .chain(inventory.vgs.iter().flat_map(VgRead::found))
             .chain(&inventory.hidden)
             .chain(&inventory.orphans);
         let mut out: HashMap<LvmUuid, DevKey> = found.map(|f| (f.label.id, f.device)).collect();
@@ -112,15 +112,16 @@ impl Session {
         }
         let job = self.plan_job(vg, mode)?;
         self.warn_if_nearly_full(&job);
+        let mut failed = Vec::new();
         if !self.settings.test {
             let mut devices: Vec<DevKey> = job.slots.iter().map(|s| s.device).collect();
             devices.extend(job.labels.iter().map(|(d, _)| *d));
             if !self.hold(&devices)? {
                 return Err(changed_under_us(&job.vg.name));
             }
-            self.run_commit(&job)?;
+            failed = self.run_commit(&job, mode)?;
         }
-        self.record(job);
+        self.record(job, &failed);
         Ok(())
     }
 
@@ -334,12 +335,22 @@ impl Session {
         }
     }
 
-    fn run_commit(&mut self, job: &Job) -> Result<()> {
+    /// The devices that failed while others have the new text.
+    fn run_commit(&mut self, job: &Job, mode: Mode<'_>) -> Result<Vec<DevKey>> {
         let plan = &job.plan;
         let name = |n: usize| self.scan.entries[n].device.name.clone();
         match run(&plan.plan, &plan.revert, &mut self.disks) {
             Ok(failures) => {
-                for f in failures {
+                for f in &failures {
+                    if matches!(mode, Mode::Overwrite) && self.outranks(DevKey(f.disk), &job.vg) {
+                        return Err(Error::refused(format!(
+                            "Failed to write metadata of VG {} to {}: {}.",
+                            job.vg.name,
+                            name(f.disk),
+                            io_text(&f.error)
+                        ))
+                        .and("What it holds is newer, and rules over what was restored to the others. Take it away, or make it writable, and restore again."));
+                    }
                     self.ui.warn(format!(
                         "Failed to write metadata of VG {} to {}: {}. Repair it with vgck --updatemetadata.",
                         job.vg.name,
@@ -347,15 +358,25 @@ impl Session {
                         io_text(&f.error)
                     ));
                 }
+                Ok(failures.iter().map(|f| DevKey(f.disk)).collect())
             }
-            Err(f) => {
-                return Err(Error::io(
-                    format!("Failed to write VG {} to {}", job.vg.name, name(f.disk)),
-                    f.error,
-                ));
-            }
+            Err(f) => Err(Error::io(
+                format!("Failed to write VG {} to {}", job.vg.name, name(f.disk)),
+                f.error,
+            )),
         }
-        Ok(())
+    }
+
+    /// Does a device hold a text of the VG that a reader would go by, rather than by this one?
+    fn outranks(&self, device: DevKey, vg: &Vg) -> bool {
+        let mdas = self.scan.pv(device).map(|pv| pv.mdas.as_slice());
+        mdas.unwrap_or_default().iter().any(|mda| {
+            let Content::Text(text) = mda.content else {
+                return false;
+            };
+            let summary = self.scan.texts.get(text).summary.as_ref();
+            summary.is_ok_and(|s| s.id == vg.id && s.seqno >= vg.seqno)
+        })
     }
 
     /// Labels, flushed.
@@ -383,8 +404,9 @@ impl Session {
         }
     }
 
-    /// Puts into the scan what was written, so that it need not be read again.
-    fn record(&mut self, job: Job) {
+    /// Puts into the scan what was written, so that it need not be read again. Which text rules on a
+    /// device that failed is not known: its areas are left alone from here on.
+    fn record(&mut self, job: Job, failed: &[DevKey]) {
         let checksum = job
             .plan
             .headers
@@ -404,6 +426,13 @@ impl Session {
             else {
                 continue;
             };
+            if failed.contains(&slot.device) {
+                let fault = HeaderFault::Io("it could not be written".to_owned());
+                mda.header = None;
+                mda.precommitted = None;
+                mda.content = Content::BadHeader(fault);
+                continue;
+            }
             mda.header = Some(*header);
             mda.precommitted = None;
             mda.content = match slot.target.wanted {

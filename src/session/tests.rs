@@ -1032,6 +1032,156 @@ fn a_split_that_was_finished_without_the_other_disks_stays() {
     assert_eq!((split.vg.tags.len(), split.vg.extra.len()), (3, 0));
 }
 
+/// The third PV is left out of the VG while it is away, and comes back: the VG as it was.
+#[test]
+fn a_pv_that_was_removed_while_it_was_away_is_restored() {
+    let place = Place::new();
+    let names = place.images(2);
+    let made = place.make_vg(&names, MIB - 4096);
+    let allow = Allow {
+        missing: true,
+        ..Allow::default()
+    };
+    let (mut session, _) = place.session(&names[..1], "a=1");
+    let old = session.vg_for_write("vg", allow).unwrap();
+    let mut without = Vg::clone(&old.vg);
+    without.pvs.remove(old.missing()[0]).unwrap();
+    session.commit(&old, without).unwrap();
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert_eq!(inventory.vgs[0].outdated.len(), 1);
+    let said = |w: &String| w.contains("outdated PV") && w.contains("seqno 1 has been removed");
+    assert!(warnings.iter().any(said), "{warnings:?}");
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    session.scan().unwrap();
+    session.restore((*made.vg).clone()).unwrap();
+    drop(session);
+    let (inventory, _) = place.look(&names);
+    assert_eq!(missing(&inventory, "vg"), [false, false]);
+    assert!(inventory.vgs[0].outdated.is_empty());
+}
+
+/// vgcfgrestore that puts another PV in the place of one was killed before it committed.
+#[test]
+fn a_restored_pv_is_not_taken_for_the_one_it_replaces() {
+    let place = Place::new();
+    let names = place.images(3);
+    let made = place.make_vg(&names[..2], MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    let device = place.devices(&mut session, &names[2..])[0];
+    let third = session.create_pv(device, &new_pv(MIB - 4096)).unwrap();
+    let before: Vec<_> = names
+        .iter()
+        .map(|n| std::fs::read(place.path(n)).unwrap())
+        .collect();
+    let mut archived = Vg::clone(&made.vg);
+    let second = archived.pvs.keys().nth(1).unwrap();
+    archived.pvs[second].id = third.label.id;
+    session.restore(archived.clone()).unwrap();
+    drop(session);
+    for n in [0, 2] {
+        not_reached(&place.path(&names[n]), &before[n]);
+    }
+    let check = || {
+        let (inventory, _) = place.look(&names);
+        assert!(inventory.duplicates.is_empty());
+        assert_eq!(missing(&inventory, "vg"), [false, false]);
+        inventory
+    };
+    assert_eq!(check().orphans[0].label.id, third.label.id);
+    // It can be done again.
+    let (mut session, _) = place.session(&names, "a=1");
+    session.lock_global(LockMode::Exclusive).unwrap();
+    session.scan().unwrap();
+    session.restore(archived).unwrap();
+    drop(session);
+    let read = check().vgs.remove(0);
+    assert!(read.vg.find_pv(&third.label.id).is_some());
+}
+
+#[test]
+fn a_restore_that_does_not_rule_is_an_error() {
+    use crate::disk::tape;
+    let place = Place::new();
+    let names = place.images(2);
+    let made = place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    for tag in ["a", "b", "c"] {
+        edit(&mut session, tag);
+    }
+    drop(session);
+    let ((), _) = tape::record(|| {
+        let (mut session, _) = place.session(&names, "a=1");
+        session.lock_global(LockMode::Exclusive).unwrap();
+        session.scan().unwrap();
+        tape::break_writes(&place.path("d1.img"), 4096, 2);
+        let e = session.restore((*made.vg).clone()).unwrap_err();
+        tape::heal_writes();
+        assert!(e.to_string().contains("is newer, and rules"), "{e}");
+    });
+    let (inventory, _) = place.look(&names);
+    assert_eq!(inventory.vgs[0].vg.seqno, 4);
+}
+
+#[test]
+fn an_area_that_failed_is_left_alone_by_the_rest_of_the_command() {
+    use crate::disk::tape;
+    let place = Place::new();
+    let names = place.images(2);
+    place.make_vg(&names, MIB - 4096);
+    let ((), _) = tape::record(|| {
+        let (mut session, ui) = place.session(&names, "a=1");
+        let old = session.vg_for_write("vg", Allow::default()).unwrap();
+        tape::break_writes(&place.path("d1.img"), 4096, 2);
+        let now = session.commit(&old, tagged(&old, "a")).unwrap();
+        tape::heal_writes();
+        let said = |w: &String| w.contains("Failed to write metadata of VG vg");
+        assert!(ui.warnings().iter().any(said));
+        let before = std::fs::read(place.path("d1.img")).unwrap();
+        session.commit(&now, tagged(&now, "b")).unwrap();
+        assert!(std::fs::read(place.path("d1.img")).unwrap() == before);
+    });
+    let (mut session, _) = place.session(&names, "a=1");
+    edit(&mut session, "c");
+    drop(session);
+    let (inventory, warnings) = place.look(&names);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(inventory.vgs[0].vg.tags.len(), 3);
+}
+
+#[test]
+fn a_device_that_shrank_is_named() {
+    let place = Place::new();
+    let names = place.images(1);
+    let made = place.make_vg(&names, MIB - 4096);
+    let (mut session, _) = place.session(&names, "a=1");
+    let old = session.vg_for_write("vg", Allow::default()).unwrap();
+    let mut sized = Vg::clone(&made.vg);
+    sized
+        .pvs
+        .values_mut()
+        .for_each(|pv| pv.dev_size = Some(Sectors(32768)));
+    session.commit(&old, sized).unwrap();
+    drop(session);
+    assert!(place.look(&names).1.is_empty());
+    let path = place.path(&names[0]);
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(8 * MIB).unwrap();
+    let (_, warnings) = place.look(&names);
+    let said = format!(
+        "Device {} has size of 16384 sectors which is smaller than corresponding PV size of 32768 sectors. Was device resized?",
+        path.display()
+    );
+    assert!(warnings.iter().any(|w| w.contains(&said)), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.ends_with("VG vg have changed sizes."))
+    );
+}
+
 #[test]
 fn a_vg_with_a_missing_pv_is_changed_twice() {
     let place = Place::new();

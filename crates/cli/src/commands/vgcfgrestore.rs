@@ -106,8 +106,9 @@ fn check(session: &Session, vg: &Vg, force: bool) -> Result<()> {
     for pv in vg.pvs.values() {
         let found = inventory.orphans.iter().any(|o| o.label.id == pv.id)
             || inventory.vgs.iter().any(|v| {
-                v.vg.find_pv(&pv.id)
-                    .is_some_and(|k| v.pv(k).device().is_some())
+                let outdated = v.outdated.iter().any(|o| o.label.id == pv.id);
+                let key = v.vg.find_pv(&pv.id);
+                outdated || key.is_some_and(|k| v.pv(k).device().is_some())
             });
         if !found {
             session

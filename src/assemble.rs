@@ -85,6 +85,8 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
     a.look_at_devices();
     let mut groups = a.groups();
     a.settle(&mut groups);
+    let names = groups.values().map(|group| group.name.clone());
+    a.out.inventory.names = names.collect();
     for (id, group) in &groups {
         a.vg(*id, group, &groups);
     }

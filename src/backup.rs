@@ -68,6 +68,8 @@ impl Store {
         let number = u32::from_le_bytes(random) >> 1;
         let path = dir.join(format!("{vg}_{index:05}-{number}.vg"));
         temp.appear(&path).map_err(failed)?;
+        // The change that is to come must not be more durable than its undo.
+        sync_dir(dir).map_err(failed)?;
         self.expire(&older);
         Ok(Some(path))
     }
@@ -110,9 +112,7 @@ impl Store {
         let failed = |e| Error::io(format!("write {}", path.display()), e);
         let temp = Unnamed::write(dir, text, 0o666 & !self.umask).map_err(failed)?;
         temp.replace(path).map_err(failed)?;
-        fs::File::open(dir)
-            .and_then(|d| d.sync_all())
-            .map_err(failed)
+        sync_dir(dir).map_err(failed)
     }
 
     /// Forgets the backup of a VG that is gone or renamed.
@@ -129,6 +129,11 @@ fn umask(config: &Config) -> u32 {
     u32::try_from(config.int("global/umask")).map_or(0o77, |u| u & 0o777)
 }
 
+/// Makes the names in a directory durable.
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    fs::File::open(dir)?.sync_all()
+}
+
 fn make_dir(dir: &Path) -> Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -137,7 +142,11 @@ fn make_dir(dir: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|e| Error::io(format!("create {}", dir.display()), e))
+        .map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+    if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+        sync_dir(parent).map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
+    }
+    Ok(())
 }
 
 /// Archived files of a VG, oldest first.

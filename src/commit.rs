@@ -1,7 +1,8 @@
 //! Carries out a plan of staged writes: a flush after each stage, so that no later stage can be
 //! durable before an earlier one.
 //!
-//! Until the commit stage any failure undoes everything. In the commit stage one area with the new
+//! Until the commit stage any failure undoes everything, unless the command is one that goes on without
+//! devices that fail. In the commit stage one area with the new
 //! header makes the new text rule; areas that fail then are named and left behind (their old text
 //! has a lower seqno and is mended by the next write).
 
@@ -25,22 +26,44 @@ const PARALLEL_FROM: usize = 4;
 /// Threads that flush.
 const FLUSHERS: usize = 16;
 
-/// Runs a plan. `Ok` lists devices that failed in the commit stage while at least one succeeded;
-/// `Err` names the failure that ended it, after `revert` was tried on all devices.
+/// What a device that fails before the commit stage means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum OnFailure {
+    /// Everything is undone.
+    Undo,
+    /// It is left behind with its old text, if another one is left to be committed to: for commands
+    /// that get a VG along without a broken device.
+    LeaveBehind,
+}
+
+/// Runs a plan. `Ok` lists devices that failed in the commit stage while at least one succeeded, and
+/// those left behind; `Err` names the failure that ended it, after `revert` was tried on all devices.
 pub(crate) fn run<D: Disk + Send>(
     plan: &Plan,
     revert: &Plan,
     disks: &mut BTreeMap<usize, D>,
+    on_failure: OnFailure,
 ) -> Result<Vec<Failure>, Failure> {
+    let commits = plan.stages.iter().filter(|s| s.stage == Stage::Commit);
+    let committed_to: Vec<usize> = commits.flat_map(Staged::disks).collect();
+    let mut lost: Vec<Failure> = Vec::new();
     for staged in &plan.stages {
-        let mut failures = run_stage(staged, disks);
-        let tried = staged.disks().len();
-        let survived = staged.stage == Stage::Commit && failures.len() < tried;
+        let mut failures = match lost.is_empty() {
+            true => run_stage(staged, disks),
+            false => run_stage(&without(staged, &lost), disks),
+        };
         if failures.is_empty() {
             continue;
         }
+        let failed = |disk: &usize| lost.iter().chain(&failures).any(|f| f.disk == *disk);
+        let one_is_left = !committed_to.iter().all(failed);
+        let survived = match staged.stage {
+            Stage::Commit => one_is_left,
+            _ => on_failure == OnFailure::LeaveBehind && one_is_left,
+        };
         if survived {
-            return Ok(failures);
+            lost.append(&mut failures);
+            continue;
         }
         for undo in &revert.stages {
             // What cannot be undone holds a precommitted text, which nobody reads.
@@ -48,7 +71,17 @@ pub(crate) fn run<D: Disk + Send>(
         }
         return Err(failures.swap_remove(0));
     }
-    Ok(Vec::new())
+    Ok(lost)
+}
+
+/// A stage without devices that failed before.
+fn without(staged: &Staged, lost: &[Failure]) -> Staged {
+    let kept = staged.writes.iter();
+    let kept = kept.filter(|w| !lost.iter().any(|f| f.disk == w.disk));
+    Staged {
+        stage: staged.stage,
+        writes: kept.cloned().collect(),
+    }
 }
 
 /// All writes of a stage, then a flush of each device; the devices that failed.
@@ -92,10 +125,20 @@ fn flush<D: Disk + Send>(mut targets: Vec<(usize, &mut D)>) -> Vec<Failure> {
         let threads: Vec<_> = targets
             .chunks_mut(share)
             .map(|part| {
-                scope.spawn(move || -> Vec<Failure> { part.iter_mut().filter_map(one).collect() })
+                let numbers: Vec<usize> = part.iter().map(|(disk, _)| *disk).collect();
+                let work = move || -> Vec<Failure> { part.iter_mut().filter_map(one).collect() };
+                (numbers, scope.spawn(work))
             })
             .collect();
-        let joined = threads.into_iter().filter_map(|t| t.join().ok());
+        // What a thread that panicked has flushed, nobody knows.
+        let unknown = |disk| Failure {
+            disk,
+            error: io::Error::other("the flush broke off"),
+        };
+        let joined = threads.into_iter().map(|(numbers, thread)| {
+            let all = |_| numbers.into_iter().map(unknown).collect();
+            thread.join().unwrap_or_else(all)
+        });
         joined.flatten().collect()
     })
 }
@@ -149,7 +192,7 @@ mod tests {
     fn commit(disks: &mut BTreeMap<usize, Failing>) -> Result<Vec<Failure>, Failure> {
         let targets: Vec<MdaTarget> = disks.keys().map(|n| MdaTarget::empty(*n, AREA)).collect();
         let plan = plan_commit(&targets, "text").unwrap();
-        run(&plan.plan, &plan.revert, disks)
+        run(&plan.plan, &plan.revert, disks, OnFailure::Undo)
     }
 
     fn holds_text(disk: &Failing) -> bool {
@@ -182,6 +225,52 @@ mod tests {
             assert!(!holds_text(&d[&0]) && !holds_text(&d[&1]));
             assert_eq!(read_mda(&d[&0].disk, AREA).precommitted(), None);
         }
+    }
+
+    #[test]
+    fn a_device_that_fails_is_left_behind_where_that_is_wanted() {
+        let run = |writes: &[usize]| {
+            let mut d = disks(writes);
+            let targets: Vec<MdaTarget> = d.keys().map(|n| MdaTarget::empty(*n, AREA)).collect();
+            let plan = plan_commit(&targets, "text").unwrap();
+            let done = run(&plan.plan, &plan.revert, &mut d, OnFailure::LeaveBehind);
+            let failed = done.map(|f| f.iter().map(|f| f.disk).collect::<Vec<_>>());
+            (failed, d.values().map(holds_text).collect::<Vec<_>>())
+        };
+        let (failed, texts) = run(&[0, 99, 1]);
+        assert_eq!(failed.unwrap(), [0, 2]);
+        assert_eq!(texts, [false, true, false]);
+        let (failed, texts) = run(&[0, 2]);
+        assert!(failed.is_err() && texts == [false, false]);
+    }
+
+    /// A flush that nobody knows the outcome of is none.
+    #[test]
+    fn a_flush_that_panics_is_a_failure() {
+        struct Panics(MemDisk);
+        impl Disk for Panics {
+            fn size(&self) -> Bytes {
+                self.0.size()
+            }
+            fn logical_block_size(&self) -> u32 {
+                512
+            }
+            fn read_at(&self, offset: Bytes, buf: &mut [u8]) -> io::Result<()> {
+                self.0.read_at(offset, buf)
+            }
+            fn write_at(&mut self, offset: Bytes, data: &[u8]) -> io::Result<()> {
+                self.0.write_at(offset, data)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                panic!("meant to")
+            }
+        }
+        let mut d: BTreeMap<usize, Panics> = (0..PARALLEL_FROM)
+            .map(|n| (n, Panics(MemDisk::new(1 << 20))))
+            .collect();
+        let targets: Vec<MdaTarget> = d.keys().map(|n| MdaTarget::empty(*n, AREA)).collect();
+        let plan = plan_commit(&targets, "text").unwrap();
+        assert!(run(&plan.plan, &plan.revert, &mut d, OnFailure::Undo).is_err());
     }
 
     #[test]

@@ -60,6 +60,12 @@ impl DevicesFile {
         Ok(Some(file))
     }
 
+    /// Name of the lock that who changes the file at `path` holds, as LVM2 does.
+    pub fn lock_name(path: &Path) -> String {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        format!("D_{name}")
+    }
+
     /// Parses the text of a file. Lines without an identity are ignored, as LVM2 does.
     pub fn parse(text: &str) -> Self {
         let mut file = Self::default();

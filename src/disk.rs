@@ -77,6 +77,21 @@ impl FileDisk {
         })
     }
 
+    /// The same open file a second time: what was opened and locked, wherever its name leads by now.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            direct: self.direct,
+            start: self.start,
+            size: self.size,
+            block: self.block,
+            head: Vec::new(),
+            bounce: RefCell::default(),
+            #[cfg(test)]
+            tape: self.tape.clone(),
+        })
+    }
+
     /// Narrows the disk to a part, as for a partition. `None` if it does not lie within.
     #[must_use]
     pub fn part(mut self, start: Bytes, size: Bytes) -> Option<Self> {
@@ -99,6 +114,11 @@ impl FileDisk {
         self.read_at(Bytes(0), &mut head)?;
         self.head = head;
         Ok(())
+    }
+
+    /// Byte of the file at which the disk begins: not 0 for partitions of images.
+    pub fn start(&self) -> Bytes {
+        Bytes(self.start)
     }
 
     /// The open file, for locks.

@@ -8,7 +8,12 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
 
+use ulvm_engine::backend::ImageLock;
+
+use crate::error::{Error, Kind, Result};
 use crate::inventory::{Device, DeviceKind};
 use crate::lock;
 use crate::sys;
@@ -68,6 +73,28 @@ pub(crate) fn holder(device: &Device, range: Range) -> Option<String> {
         return None;
     }
     Some(lock::holder(&file).unwrap_or_default())
+}
+
+/// Keeps others from opening an image file, by the rules of QEMU; `None` for block devices. Refused
+/// if a virtual machine, a server or another program that keeps these rules has it open.
+pub(crate) fn lock_image(path: &Path, name: &str) -> Result<Option<Arc<ImageLock>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    match ImageLock::take(path, true) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+            let by = File::open(path).ok().and_then(|f| lock::holder(&f));
+            Err(Error::new(
+                Kind::Locked,
+                format!(
+                    "Can't open {name} exclusively.  The image is in use by {}.",
+                    by.as_deref().unwrap_or("another process")
+                ),
+            ))
+        }
+        Err(e) => Err(Error::io(format!("lock {name}"), e)),
+    }
 }
 
 /// All bytes that extents of a device may lie in.

@@ -266,6 +266,8 @@ pub struct Inventory {
     pub(crate) leftovers: Vec<(LvmUuid, Leftover)>,
     /// Duplicates that are not used.
     pub duplicates: Vec<Duplicate>,
+    /// Names of all VGs that any text found is of, those that this command may not see included.
+    pub(crate) names: HashSet<String>,
     /// Name of the VG a device belongs to in any way.
     pub(crate) owners: HashMap<DevKey, String>,
     /// The VGs that a device is a PV of: one, or several if nothing tells which.
@@ -306,6 +308,10 @@ impl Inventory {
                     .find(|(_, d)| d.aliases.iter().any(|a| a == name))
             })
             .map(|(k, _)| k)
+    }
+    /// Has any VG on the devices this name, whether this command may see it or not?
+    pub fn name_taken(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
     /// The VG of a name; `None` also when the name is ambiguous.
     pub fn find_vg(&self, name: &str) -> Option<&VgRead> {

@@ -27,6 +27,7 @@ mod scan;
 pub mod serve;
 pub mod session;
 pub mod signatures;
+pub mod sound;
 mod sys;
 mod texts;
 pub mod ui;

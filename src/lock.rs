@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use crate::error::{Error, Kind, Result};
 use crate::sys;
@@ -99,7 +99,7 @@ impl Locks {
 
 fn make_dir(dir: &Path) -> Result<()> {
     if dir.is_dir() {
-        return Ok(());
+        return check_owner(dir);
     }
     DirBuilder::new()
         .recursive(true)
@@ -109,6 +109,21 @@ fn make_dir(dir: &Path) -> Result<()> {
             Error::io(format!("create lock directory {}", dir.display()), e)
                 .and("Set ULVM_LOCK_DIR (or global/locking_dir) to a directory of your own.")
         })
+}
+
+/// Refuses a directory of somebody who is neither this user nor root: in a directory like /run/lock,
+/// where anybody may make files, somebody else can have made it before, and decides who gets locks.
+fn check_owner(dir: &Path) -> Result<()> {
+    let failed = |e| Error::io(format!("lock directory {}", dir.display()), e);
+    let owner = std::fs::metadata(dir).map_err(failed)?.uid();
+    if owner == 0 || owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "Lock directory {} belongs to user {owner}, who could give locks away.",
+        dir.display()
+    ))
+    .and("Set ULVM_LOCK_DIR (or global/locking_dir) to a directory of your own."))
 }
 
 /// One lock file, held.
@@ -143,13 +158,7 @@ impl LockFile {
         deadline: Instant,
     ) -> Result<Self> {
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|e| Error::io(format!("{}: open failed", path.display()), e))?;
+            let file = open_lock(path)?;
             let file = flock_until(file, path, mode, policy, deadline)?;
             if is_current(&file, path) {
                 return Ok(Self {
@@ -162,6 +171,40 @@ impl LockFile {
                 return Err(busy(path, None));
             }
         }
+    }
+}
+
+/// Opens a lock file, never one that a link leads to.
+fn open_lock(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path)
+        .map_err(|e| Error::io(format!("{}: open failed", path.display()), e))
+}
+
+/// A lock of LVM2's on a file that stays when it is released and has no aux: the one on a devices file.
+#[derive(Debug)]
+pub struct StayingLock {
+    _file: File,
+}
+
+impl StayingLock {
+    /// Takes the lock `resource` exclusively, waiting as long as the policy says; `None` without a
+    /// directory for locks.
+    pub fn take(resource: &str, policy: &LockPolicy) -> Result<Option<Self>> {
+        let Some(dir) = &policy.dir else {
+            return Ok(None);
+        };
+        make_dir(dir)?;
+        let path = dir.join(resource);
+        let deadline = Instant::now() + policy.wait;
+        let file = open_lock(&path)?;
+        let file = flock_until(file, &path, LockMode::Exclusive, policy, deadline)?;
+        Ok(Some(Self { _file: file }))
     }
 }
 
@@ -340,6 +383,39 @@ mod tests {
         assert!(b.take("V_other", LockMode::Exclusive).is_ok());
         drop((a, b));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_and_directories_of_others_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, dir.path().join("V_vg")).unwrap();
+        let mut a = locks(dir.path(), Duration::ZERO);
+        assert!(a.take("V_vg", LockMode::Exclusive).is_err());
+        assert!(!elsewhere.exists());
+        let theirs = dir.path().join("theirs");
+        std::fs::create_dir(&theirs).unwrap();
+        // Without privilege a directory cannot be given to somebody else; then only the links count.
+        if std::os::unix::fs::chown(&theirs, Some(4711), None).is_ok() {
+            let e = locks(&theirs, Duration::ZERO).take("V_vg", LockMode::Shared);
+            assert!(e.unwrap_err().to_string().contains("belongs to user 4711"));
+        }
+    }
+
+    /// The file of such a lock stays, as LVM2 does not look whether it is still the one it locked.
+    #[test]
+    fn a_staying_lock_excludes_and_leaves_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = LockPolicy {
+            dir: Some(dir.path().to_owned()),
+            wait: Duration::ZERO,
+            prioritise_writers: true,
+        };
+        let first = StayingLock::take("D_x", &policy).unwrap();
+        assert!(StayingLock::take("D_x", &policy).is_err());
+        drop(first);
+        assert!(StayingLock::take("D_x", &policy).unwrap().is_some());
+        assert!(dir.path().join("D_x").exists());
     }
 
     #[test]

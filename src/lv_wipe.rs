@@ -11,11 +11,9 @@ use ulvm_metadata::model::{LvKey, PvKey, Vg};
 use ulvm_metadata::notice::Notice;
 use ulvm_metadata::units::Bytes;
 
-use crate::disk::Access;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::VgRead;
 use crate::lv_disk::LvDisk;
-use crate::scan;
 use crate::session::Session;
 use crate::signatures::{Wiped, wipe_all};
 
@@ -47,10 +45,7 @@ pub fn prepare(session: &Session, read: &VgRead, new: &Vg, lv: LvKey, what: Star
             .pv(pv)
             .device()
             .ok_or_else(|| Error::refused(format!("A PV of {name} is missing.")))?;
-        let device = session.device(device);
-        let disk = scan::open(device, Access::Write)
-            .map_err(|e| Error::io(format!("Open {}", device.name), e))?;
-        pvs.insert(pv, Box::new(disk));
+        pvs.insert(pv, Box::new(session.held(device)?));
     }
     let mut disk = LvDisk::new(new, entry, pvs);
     let failed = |e: std::io::Error| Error::io(format!("Wipe the start of {name}"), e);

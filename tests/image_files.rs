@@ -18,7 +18,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(12);
+    let mut suite = Suite::new(15);
     suite
         .case(
             "images::make_write_extend_read",
@@ -41,6 +41,17 @@ fn main() -> ExitCode {
             "images::a_held_lock_names_its_holder",
             &[Need::Program("flock")],
             held_lock,
+        )
+        .case("images::pvck_respects_locks", &[], pvck_respects_locks)
+        .case(
+            "images::lvmdevices_waits_for_the_files_lock",
+            &[Need::Program("flock")],
+            devices_file_lock,
+        )
+        .case(
+            "images::vgcfgrestore_asks_for_force_before_it_takes_pvs",
+            &[],
+            restore_onto_others,
         )
         .case("images::called_by_other_names", &[], other_names)
         .case("images::exit_codes", &[], exit_codes)
@@ -243,9 +254,111 @@ fn full_metadata_area() -> Outcome {
             before == after,
             "something was written although the text does not fit"
         );
+        // Nor are the extents wiped that it would have had.
+        let line = [
+            "lvcreate", "-an", "-Zy", "-Wn", "-n", &name, "-l", "1", "vg",
+        ];
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        let file = file.map_err(|error| error.to_string())?;
+        // From the first extent that nobody has on.
+        let free = 64 * 1024 * (index as u64 + 1);
+        let rest = pattern(MIB as usize, 13);
+        std::os::unix::fs::FileExt::write_all_at(&file, &rest, free)
+            .map_err(|error| error.to_string())?;
+        let before = std::fs::read(&path).map_err(|error| error.to_string())?;
+        let done = images.run(&line, &[])?;
+        ensure!(done.code == 5, "exit code {}", done.code);
+        let after = std::fs::read(&path).map_err(|error| error.to_string())?;
+        ensure!(
+            before == after,
+            "extents were zeroed for an LV that was not made"
+        );
         return images.ok("vgck vg").map(drop);
     }
     Err("the metadata area never became full".into())
+}
+
+/// Who changes the VG elsewhere holds the lock on the PV, whatever his lock directory is.
+fn pvck_respects_locks() -> Outcome {
+    let images = images(1, 32 * MIB)?;
+    make_vg(&images, &["pv0"])?;
+    let path = images.path("pv0");
+    let backup = images.path("backup").display().to_string();
+    images.ok(&format!("vgcfgbackup -f {backup} vg"))?;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path);
+    let file = file.map_err(|error| error.to_string())?;
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    rustix::fs::fcntl_lock(&file, exclusive).map_err(|error| error.to_string())?;
+    let image = path.display().to_string();
+    let line = [
+        "pvck",
+        "-y",
+        "--config",
+        "global/wait_for_locks=0",
+        "--repair",
+        "-f",
+        &backup,
+        &image,
+    ];
+    let done = images.run(&line, &[])?;
+    ensure!(done.code == 5, "exit code {}: {}", done.code, done.err());
+    ensure!(done.err().contains("is locked"), "{}", done.err());
+    // Every lock of this process goes when it closes any descriptor of the file.
+    drop(file);
+    images.ok(&format!("pvck -y --repair -f {backup} {image}"))?;
+    images.ok("vgck vg").map(drop)
+}
+
+/// LVM2's lock on the devices file, so that neither tool loses what the other wrote.
+fn devices_file_lock() -> Outcome {
+    let images = images(1, 32 * MIB)?;
+    make_vg(&images, &["pv0"])?;
+    let lock = images.lock_dir().join("D_system.devices");
+    std::fs::create_dir_all(images.lock_dir()).map_err(|error| error.to_string())?;
+    let mut holder = Command::new("flock")
+        .arg("-x")
+        .arg(&lock)
+        .args(["sleep", "20"])
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    std::thread::sleep(Duration::from_millis(400));
+    let config = "global/wait_for_locks=0 devices/use_devicesfile=1";
+    let done = images.run(&["lvmdevices", "--config", config], &[]);
+    drop(holder.kill());
+    drop(holder.wait());
+    let done = done?;
+    ensure!(
+        done.code == 5 && done.err().contains("D_system.devices"),
+        "exit code {}: {}",
+        done.code,
+        done.err()
+    );
+    Ok(())
+}
+
+/// What stands on PVs that joined another VG since the backup is lost by its restore.
+fn restore_onto_others() -> Outcome {
+    let images = images(2, 32 * MIB)?;
+    make_vg(&images, &["pv0", "pv1"])?;
+    let backup = images.path("backup").display().to_string();
+    let other = images.path("pv1").display().to_string();
+    images.ok(&format!("vgcfgbackup -f {backup} vg"))?;
+    images.ok(&format!("vgreduce vg {other}"))?;
+    images.ok(&format!("vgcreate other {other}"))?;
+    images.ok("lvcreate -an -Zn -Wn -n a -l 1 other")?;
+    let done = images.run(&["vgcfgrestore", "-f", &backup, "vg"], &[])?;
+    ensure!(done.code == 5, "exit code {}", done.code);
+    ensure!(
+        done.err().contains("of volume group other"),
+        "{}",
+        done.err()
+    );
+    images.ok("lvs other/a")?;
+    images.ok(&format!("vgcfgrestore --force -f {backup} vg"))?;
+    images.ok("vgck vg").map(drop)
 }
 
 fn held_lock() -> Outcome {

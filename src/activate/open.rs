@@ -10,12 +10,14 @@ use ulvm_engine::io::Sectors;
 use ulvm_engine::table::{Segment, Slot, Table};
 use ulvm_engine::target::{DevIndex, ErrorTarget, Linear, Striped, Target, Zero};
 use ulvm_metadata::model::LvKey;
+use ulvm_metadata::uuid::LvmUuid;
 
 use super::plan::{self, Hole, Map, Missing, On, Plan, Planned, Row, Under};
 use crate::error::{Error, Kind, Result};
 use crate::in_use::{InUse, Range};
 use crate::inventory::{DevKey, VgRead};
 use crate::session::Session;
+use crate::sound::check_sound;
 
 /// How an LV is opened.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +71,11 @@ pub struct Opened {
 /// PVs that are open already, for LVs that are opened together: each is opened once, which
 /// exclusive opening demands, and a flush of one LV knows what was written through another.
 #[derive(Debug, Default)]
-pub struct OpenPvs(Vec<(DevKey, Arc<Backing>)>);
+pub struct OpenPvs {
+    open: Vec<(DevKey, Arc<Backing>)>,
+    /// VGs that were found sound, in these versions.
+    sound: Vec<(LvmUuid, u32)>,
+}
 
 /// Opens an LV of a VG as it was read. Every PV it lies on is opened once.
 pub fn open(session: &Session, vg: &VgRead, lv: LvKey, how: How) -> Result<Opened> {
@@ -93,6 +99,11 @@ pub fn open_with(
             "Logical volume {name} is read-only."
         )));
     }
+    let version = (vg.vg.id, vg.vg.seqno);
+    if how.write && !pvs.sound.contains(&version) {
+        check_sound(session, vg)?;
+        pvs.sound.push(version);
+    }
     let mut backings = Vec::new();
     for pv in plan.pvs() {
         let Some(key) = vg.pv(pv).device() else {
@@ -104,13 +115,13 @@ pub fn open_with(
                 vg.vg.pvs[pv].id
             )));
         }
-        let known = pvs.0.iter().find(|(device, _)| *device == key);
+        let known = pvs.open.iter().find(|(device, _)| *device == key);
         let backing = match known {
             Some((_, backing)) => Arc::clone(backing),
             None => {
                 let opened = open_pv(session.device(key), how);
                 let backing = Arc::new(opened.map_err(|e| engine_error(&name, e))?);
-                pvs.0.push((key, Arc::clone(&backing)));
+                pvs.open.push((key, Arc::clone(&backing)));
                 backing
             }
         };

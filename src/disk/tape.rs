@@ -51,7 +51,7 @@ thread_local! {
 }
 
 /// A device's way to the tape.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tape {
     path: PathBuf,
     events: Events,

@@ -10,12 +10,13 @@ use ulvm_metadata::commit::{
 use ulvm_metadata::convert::{Style, export};
 use ulvm_metadata::model::{Vg, check};
 use ulvm_metadata::ondisk::{HeaderFault, Label, MdaHeader};
+use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::Session;
 use super::read::not_utf8;
 use super::write::area;
-use crate::commit::run;
+use crate::commit::{OnFailure, run};
 use crate::discover;
 use crate::disk::Access;
 use crate::error::{Error, Kind, Result, io_text};
@@ -23,6 +24,10 @@ use crate::host;
 use crate::inventory::{DevKey, DeviceKind, FoundPv, MdaState, VgRead};
 use crate::lock::lock_device;
 use crate::scan::{self, Content, ScannedMda};
+use crate::sound::check_clear;
+
+/// Bytes of the header of a metadata area.
+const MDA_HEADER: Bytes = Bytes(512);
 
 /// How the areas of the PVs are treated.
 #[derive(Clone, Copy)]
@@ -75,6 +80,8 @@ struct Job {
     plan: CommitPlan,
     /// All labels that change.
     labels: Vec<(DevKey, Label)>,
+    /// What is mended on the way.
+    mended: Vec<String>,
 }
 
 impl Session {
@@ -111,6 +118,7 @@ impl Session {
             names.push(vg.name.clone());
         }
         let job = self.plan_job(vg, mode)?;
+        job.mended.iter().for_each(|line| self.ui.warn(line));
         self.warn_if_nearly_full(&job);
         let mut failed = Vec::new();
         if !self.settings.test {
@@ -125,7 +133,16 @@ impl Session {
         Ok(())
     }
 
-    fn plan_job(&mut self, mut vg: Vg, mode: Mode<'_>) -> Result<Job> {
+    /// Would the metadata of a VG that is to be committed fit? For what has to be done before the
+    /// commit and cannot be undone.
+    pub fn check_fits(&self, old: &VgRead, new: &Vg) -> Result<()> {
+        let mut new = new.clone();
+        // As the commit will do; a number that cannot grow is its business.
+        new.seqno = old.vg.seqno.saturating_add(1);
+        self.plan_job(new, Mode::Change(old)).map(drop)
+    }
+
+    fn plan_job(&self, mut vg: Vg, mode: Mode<'_>) -> Result<Job> {
         let places = self.places();
         let own = mode.replaces(vg.id);
         let copies = vg.metadata_copies;
@@ -135,6 +152,7 @@ impl Session {
         }
         let mut slots = Vec::new();
         let mut labels = Vec::new();
+        let mut mended = Vec::new();
         for (_, pv) in vg.pvs.iter_mut() {
             let elsewhere = |d: &DevKey| {
                 let own = own.as_ref();
@@ -152,10 +170,11 @@ impl Session {
             {
                 pv.device_id = Some(id.clone());
             }
-            slots.extend(self.slots(device, mode, own.as_deref()));
+            slots.extend(self.slots(device, mode, own.as_deref(), &mut mended));
             labels.extend(self.label_update(device).map(|l| (device, l)));
         }
         balance(&mut slots, copies);
+        self.check_slots(&vg, &places, &slots)?;
         let description = format!("Write from {}.", self.settings.command_line);
         let header = host::header(description, self.system_id());
         let text = export(&vg, &header, Style::Raw);
@@ -182,12 +201,42 @@ impl Session {
             slots,
             plan,
             labels,
+            mended,
         })
     }
 
+    /// What is written to areas must not meet extents. Of areas that are out of use, only the header
+    /// is written.
+    fn check_slots(
+        &self,
+        vg: &Vg,
+        places: &HashMap<LvmUuid, DevKey>,
+        slots: &[Slot],
+    ) -> Result<()> {
+        for pv in vg.pvs.values() {
+            let device = places.get(&pv.id).copied();
+            for slot in slots.iter().filter(|s| Some(s.device) == device) {
+                let area = slot.target.area();
+                let len = match slot.target.wanted {
+                    Wanted::Use => area.size,
+                    Wanted::Ignore => MDA_HEADER,
+                };
+                let name = &self.scan.entries[slot.device.0].device.name;
+                check_clear(vg, pv, name, area.start, len)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The areas of a PV that the VG's text goes to: not those with a text of a VG other than
-    /// `own` that lists the PV too.
-    fn slots(&self, device: DevKey, mode: Mode<'_>, own: Option<&[LvmUuid]>) -> Vec<Slot> {
+    /// `own` that lists the PV too. What is mended there is added to `mended`.
+    fn slots(
+        &self,
+        device: DevKey,
+        mode: Mode<'_>,
+        own: Option<&[LvmUuid]>,
+        mended: &mut Vec<String>,
+    ) -> Vec<Slot> {
         let Some(pv) = self.scan.pv(device) else {
             return Vec::new();
         };
@@ -210,7 +259,7 @@ impl Session {
                 _ if matches!(mode, Mode::Change(_) | Mode::Merge(..)) => continue,
                 _ => {
                     if matches!(mode, Mode::Repair(_)) {
-                        self.ui.warn(format!(
+                        mended.push(format!(
                             "repairing bad metadata in mda{} at {} on {name}.",
                             index + 1,
                             mda.area.start
@@ -224,7 +273,7 @@ impl Session {
                 && summary.id == old.vg.id
                 && summary.seqno < old.vg.seqno
             {
-                self.ui.warn(format!(
+                mended.push(format!(
                     "updating old metadata to {} on {name} for VG {}.",
                     old.vg.seqno.saturating_add(1),
                     old.vg.name
@@ -339,7 +388,11 @@ impl Session {
     fn run_commit(&mut self, job: &Job, mode: Mode<'_>) -> Result<Vec<DevKey>> {
         let plan = &job.plan;
         let name = |n: usize| self.scan.entries[n].device.name.clone();
-        match run(&plan.plan, &plan.revert, &mut self.disks) {
+        let on_failure = match self.leave_behind {
+            true => OnFailure::LeaveBehind,
+            false => OnFailure::Undo,
+        };
+        match run(&plan.plan, &plan.revert, &mut self.disks, on_failure) {
             Ok(failures) => {
                 for f in &failures {
                     if matches!(mode, Mode::Overwrite) && self.outranks(DevKey(f.disk), &job.vg) {
@@ -391,7 +444,7 @@ impl Session {
         if self.settings.test {
             return Ok(());
         }
-        let failed = match run(plan, &Plan::default(), &mut self.disks) {
+        let failed = match run(plan, &Plan::default(), &mut self.disks, OnFailure::Undo) {
             Ok(mut failures) => failures.pop(),
             Err(f) => Some(f),
         };

@@ -2,12 +2,15 @@
 
 use ulvm_metadata::notice::Notice;
 
+use std::time::Duration;
+
 use super::Session;
 use crate::assemble::{Assembled, View, assemble};
-use crate::devices_file::DevicesFile;
+use crate::devices_file::{DevicesFile, Entry as DevicesEntry};
 use crate::discover::{self, Source};
 use crate::error::{Error, Result, io_text};
 use crate::inventory::{DevKey, DeviceKind, Inventory};
+use crate::lock::{LockPolicy, StayingLock};
 use crate::scan::Found;
 
 impl Session {
@@ -97,9 +100,36 @@ impl Session {
 
     /// Names and PV identities in the devices file follow what was found. Only a convenience: a
     /// file that cannot be written stays as it is.
-    fn correct_devices_file(&self, mut file: DevicesFile) {
-        let before = file.entries.clone();
-        for entry in &mut file.entries {
+    fn correct_devices_file(&self, file: DevicesFile) {
+        let (read_only, test) = (self.settings.readonly, self.settings.test);
+        if read_only || test || self.corrected(&file) == file.entries {
+            return;
+        }
+        // Whoever has the file now will leave it right, or the next command will.
+        let policy = LockPolicy {
+            wait: Duration::ZERO,
+            ..self.locks.policy().clone()
+        };
+        let lock = StayingLock::take(&DevicesFile::lock_name(&file.path), &policy);
+        let written = lock.and_then(|_lock| {
+            let Some(mut now) = DevicesFile::read(&file.path)? else {
+                return Ok(());
+            };
+            if now.entries != file.entries {
+                return Ok(());
+            }
+            now.entries = self.corrected(&now);
+            super::label::write_devices_file(&mut now, &self.settings.command_line)
+        });
+        if let Err(e) = written {
+            self.ui.verbose(e.to_string());
+        }
+    }
+
+    /// The entries of a devices file as what was found says.
+    fn corrected(&self, file: &DevicesFile) -> Vec<DevicesEntry> {
+        let mut entries = file.entries.clone();
+        for entry in &mut entries {
             let of_entry = |e: &&crate::scan::Entry| {
                 e.device.device_id.as_ref() == Some(&entry.id) && e.device.partition.is_none()
             };
@@ -119,15 +149,7 @@ impl Session {
                 entry.device = Some(name.clone());
             }
         }
-        let now = DevicesFile::read(&file.path).ok().flatten();
-        let changed_meanwhile = now.is_none_or(|f| f.entries != before);
-        let nothing = before == file.entries || changed_meanwhile;
-        if nothing || self.settings.test || self.settings.readonly {
-            return;
-        }
-        if let Err(e) = super::label::write_devices_file(&mut file, &self.settings.command_line) {
-            self.ui.verbose(e.to_string());
-        }
+        entries
     }
 
     /// Devices of `--devices`: one that does not exist is said and left out.

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::in_use;
 use crate::inventory::{DevKey, DeviceKind, FoundPv, VgRead};
+use crate::lock::StayingLock;
 use crate::scan::{self, Content, Found, ScannedMda, ScannedPv};
 use crate::signatures::{self, Wiped};
 
@@ -150,6 +151,13 @@ impl Session {
         Ok(())
     }
 
+    /// Forgets what [`Session::set_mda_ignored`] and [`Session::set_header_id`] left for the next
+    /// commit of the device's VG.
+    pub fn forget_marks(&mut self, device: DevKey) {
+        self.ignore.remove(&device);
+        self.new_ids.remove(&device);
+    }
+
     /// Looks for signatures of other things on a device (an LVM2 label aside), asks about each and
     /// wipes those the user agrees to (all with `-y`). An error of kind [`Kind::Declined`] if one
     /// is to stay. With `--test` nothing is wiped.
@@ -157,10 +165,12 @@ impl Session {
         self.check_not_in_use(device)?;
         let dry = self.settings.test;
         let name = self.scan.entries[device.0].device.name.clone();
-        let access = if dry { Access::Read } else { Access::Write };
         self.hold_anew(device)?;
-        let mut disk = scan::open(&self.scan.entries[device.0].device, access)
-            .map_err(|e| Error::io(format!("{name}: open failed"), e))?;
+        let mut disk = match dry {
+            true => scan::open(&self.scan.entries[device.0].device, Access::Read)
+                .map_err(|e| Error::io(format!("{name}: open failed"), e))?,
+            false => self.held(device)?,
+        };
         let yes = self.settings.yes;
         let ui = &self.ui;
         let mut left = 0;
@@ -187,9 +197,10 @@ impl Session {
         }
     }
 
-    /// Refuses a block device that is mounted or otherwise open exclusively, and a device or image
-    /// on which somebody has logical volumes open.
-    pub fn check_not_in_use(&self, device: DevKey) -> Result<()> {
+    /// Refuses a block device that is mounted or otherwise open exclusively, a device or image on
+    /// which somebody has logical volumes open, and an image that a virtual machine or a server has
+    /// open. An image is kept from them until the session lets go of its locks.
+    pub fn check_not_in_use(&mut self, device: DevKey) -> Result<()> {
         let device = &self.scan.entries[device.0].device;
         if matches!(device.kind, DeviceKind::Block { .. }) && disk::is_busy(&device.path) {
             return Err(Error::refused(format!(
@@ -210,6 +221,8 @@ impl Session {
                 ),
             ));
         }
+        self.images
+            .extend(in_use::lock_image(&device.path, &device.name)?);
         Ok(())
     }
 
@@ -254,7 +267,7 @@ impl Session {
 
     /// Keeps the devices file, if there is one, in step with PVs made and removed.
     fn list_device(&mut self, device: DevKey, pv: Option<LvmUuid>) -> Result<()> {
-        let Source::File(mut file) = self.source()? else {
+        let Source::File(file) = self.source()? else {
             return Ok(());
         };
         let device = &self.scan.entries[device.0].device;
@@ -264,6 +277,10 @@ impl Session {
         if self.settings.test {
             return Ok(());
         }
+        let policy = self.locks.policy();
+        let _lock = StayingLock::take(&DevicesFile::lock_name(&file.path), policy)?;
+        // As it is under the lock.
+        let mut file = DevicesFile::read(&file.path)?.unwrap_or(file);
         match file.entries.iter_mut().find(|e| e.id == id) {
             Some(entry) => {
                 entry.pv = pv;

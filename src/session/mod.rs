@@ -21,19 +21,24 @@ mod write;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ulvm_engine::backend::ImageLock;
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::{IdSource, LvmUuid};
 
 use crate::config::Config;
+use crate::devices_file::DevicesFile;
 use crate::disk::FileDisk;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::host;
+use crate::in_use;
 use crate::inventory::{DevKey, Device, Inventory};
 pub use crate::lock::LockMode;
-use crate::lock::{DEFAULT_WAIT, LockPolicy, Locks};
+use crate::lock::{DEFAULT_WAIT, LockPolicy, Locks, StayingLock, lock_device};
 use crate::scan::{Rules, Scan};
 use crate::ui::Ui;
 
@@ -80,6 +85,9 @@ pub struct Allow {
     /// VGs whose metadata have the status "not writable" (`vgchange -p r` has no LVM2 option, but
     /// the word WRITE may be absent).
     pub read_only: bool,
+    /// For writing: PVs that can be read and fail when they are written. They are left behind with
+    /// what they hold, which is old then.
+    pub unwritable: bool,
 }
 
 /// Which VGs a command wants to see.
@@ -131,6 +139,10 @@ pub struct Session {
     said: HashSet<String>,
     /// Devices open for writing and locked as long as they are, by number of their [`DevKey`].
     disks: BTreeMap<usize, FileDisk>,
+    /// [`Allow::unwritable`] of the VG at work.
+    leave_behind: bool,
+    /// Image files that are kept from being opened by others.
+    images: Vec<Arc<ImageLock>>,
     /// `pvchange --metadataignore`, to take effect in the next commit.
     ignore: HashMap<DevKey, bool>,
     /// `pvchange --uuid` of a PV in a VG, likewise.
@@ -177,6 +189,8 @@ impl Session {
             said: HashSet::new(),
             room: Cell::default(),
             disks: BTreeMap::new(),
+            leave_behind: false,
+            images: Vec::new(),
             ignore: HashMap::new(),
             new_ids: HashMap::new(),
             settings,
@@ -213,10 +227,36 @@ impl Session {
     pub fn unlock_vg(&mut self, name: &str) {
         self.locks.release(&vg_lock(name));
     }
+    /// Takes the lock on a devices file, to be held from before it is read until it is written.
+    pub fn lock_devices_file(&self, path: &Path) -> Result<Option<StayingLock>> {
+        StayingLock::take(&DevicesFile::lock_name(path), self.locks.policy())
+    }
+    /// A device that the session holds, to be written to under the same lock.
+    pub(crate) fn held(&self, device: DevKey) -> Result<FileDisk> {
+        let name = &self.inventory.device(device).name;
+        let held = self.disks.get(&device.0).ok_or_else(|| {
+            Error::new(
+                Kind::Internal,
+                format!("Device {name} is to be written and not held."),
+            )
+        })?;
+        held.again()
+            .map_err(|e| Error::io(format!("{name}: open failed"), e))
+    }
+    /// Locks a PV that was opened outside of the session, as every command that writes to one does:
+    /// for as long as the disk is open. An image file that a virtual machine or a server has open is
+    /// refused. `path` is that of the whole device, `name` for messages.
+    pub fn lock_disk(&mut self, path: &Path, disk: &FileDisk, name: &str) -> Result<()> {
+        let wait = self.locks.policy().wait;
+        lock_device(disk.file(), name, disk.start().0, wait)?;
+        self.images.extend(in_use::lock_image(path, name)?);
+        Ok(())
+    }
     /// Releases every lock; what was read may change from now on.
     pub fn unlock_all(&mut self) {
         self.locks.release_all();
         self.disks.clear();
+        self.images.clear();
         self.fresh = false;
     }
     /// Ends the session of a command that is about to end the process: releases the locks, and

@@ -1,5 +1,7 @@
 //! Sessions over image files.
 
+mod damage;
+
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 

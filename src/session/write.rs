@@ -15,6 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::in_use;
 use crate::inventory::{DevKey, FoundPv, Unfinished, VgRead};
+use crate::sound::check_sound;
 
 /// Tries at reading a VG while somebody outside of our lock directory writes to it.
 const TRIES_MAX: usize = 4;
@@ -40,6 +41,8 @@ impl Session {
             let read = self.find_vg(name, id)?;
             self.check_readable(&read, allow)?;
             self.check_writable(&read, allow)?;
+            check_sound(self, &read)?;
+            self.leave_behind = allow.unwritable;
             if self.finish_split(&read.vg.id)? || self.finish_identities(&read.vg.id)? {
                 continue;
             }

@@ -11,7 +11,9 @@ pub struct Case {
     pub file: PathBuf,
     /// Sizes of the devices, in bytes.
     pub devices: Vec<u64>,
-    /// Logical sector size of the devices.
+    /// Logical sector size of each device.
+    pub sectors: Vec<u32>,
+    /// That of the devices for which no other is given.
     pub sector: u32,
     /// Lines for `lvm.conf`.
     pub config: Vec<String>,
@@ -115,6 +117,7 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 name: rest.into(),
                 file: file.into(),
                 devices: Vec::new(),
+                sectors: Vec::new(),
                 sector: 512,
                 config: Vec::new(),
                 steps: Vec::new(),
@@ -171,14 +174,21 @@ fn devices(case: &mut Case, rest: &str) -> Result<(), String> {
     for word in rest.split_whitespace() {
         match word.split_once('=') {
             Some(("sector", size)) => {
-                case.sector = size.parse().map_err(|_| format!("sector size {size}"))?
+                case.sector = size.parse().map_err(|_| format!("sector size {size}"))?;
+                case.sectors = vec![case.sector; case.devices.len()];
             }
             Some(_) => return Err(format!("unknown setting {word}")),
             None => {
+                let (word, sector) = word.split_once('/').unwrap_or((word, ""));
+                let sector = match sector {
+                    "" => case.sector,
+                    size => size.parse().map_err(|_| format!("sector size {size}"))?,
+                };
                 let (size, times) = word.split_once('x').unwrap_or((word, "1"));
                 let times: usize = times.parse().map_err(|_| format!("count in {word}"))?;
                 let size = size_in_bytes(size)?;
                 case.devices.extend(std::iter::repeat_n(size, times));
+                case.sectors.extend(std::iter::repeat_n(sector, times));
             }
         }
     }

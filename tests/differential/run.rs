@@ -32,11 +32,12 @@ pub enum Mode {
 pub fn run(case: &Case, ulvm: &Path, mode: Mode) -> Result<(), String> {
     let scratch = loopdev::scratch()?;
     let mut devices = Vec::new();
-    for (index, &size) in case.devices.iter().enumerate() {
+    let devices_of_case = case.devices.iter().zip(&case.sectors);
+    for (index, (&size, &sector)) in devices_of_case.enumerate() {
         devices.push(LoopDevice::attach(
             &scratch.path().join(format!("pv{index}.img")),
             size,
-            case.sector,
+            sector,
         )?);
     }
     let mut site = Site::new(ulvm)?;

@@ -93,6 +93,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let outcome = lv_create(&read.vg, &request, &mut RandomIds);
     let created = done(&session, outcome)?;
     let start = start(ctx, args, writable, layout);
+    // Nothing may be wiped for an LV that cannot be written.
+    session.check_fits(&read, &created.vg)?;
     lv_wipe::prepare(&session, &read, &created.vg, created.value, start)?;
     let lv = created.vg.lvs[created.value].name.clone();
     if !start.zero && !matches!(layout, Layout::Error | Layout::Zero) {

@@ -6,6 +6,7 @@ use ulvm::devices_file::{DevicesFile, Entry};
 use ulvm::discover;
 use ulvm::error::{Error, Result};
 use ulvm::inventory::{DevKey, Inventory};
+use ulvm::lock::StayingLock;
 use ulvm::session::{LockMode, Session, Settings};
 use ulvm_metadata::convert::ctime_text;
 use ulvm_metadata::model::DeviceId;
@@ -84,6 +85,8 @@ struct Work<'a> {
     session: Session,
     path: PathBuf,
     file: Option<DevicesFile>,
+    /// Nobody else changes the file meanwhile.
+    _lock: Option<StayingLock>,
 }
 
 impl<'a> Work<'a> {
@@ -105,12 +108,14 @@ impl<'a> Work<'a> {
         session.lock_global(LockMode::Exclusive)?;
         session.scan()?;
         let path = session.devices_file_path(&name);
+        let lock = session.lock_devices_file(&path)?;
         let file = DevicesFile::read(&path)?;
         Ok(Self {
             ctx,
             session,
             path,
             file,
+            _lock: lock,
         })
     }
 

@@ -17,6 +17,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     }
     let allow = Allow {
         missing: true,
+        unwritable: true,
         ..Allow::default()
     };
     each_lv(ctx, args, allow, |session, draft, lv| {

@@ -247,11 +247,41 @@ fn setup_failed(name: &str) -> String {
 
 /// What to do with a device that is an unused PV already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Existing {
+pub enum Existing<'a> {
     /// Make it anew (pvcreate).
     Remake,
-    /// Take it as it is (vgcreate, vgextend), and only if all devices can be taken.
-    Take,
+    /// Take it as it is (vgcreate, vgextend), and only if all devices can be taken by the VG of this
+    /// name.
+    Take(&'a str),
+}
+
+/// Refuses devices of different logical block sizes for one VG: a file system made on LVs of the one
+/// may not be mountable once they lie on the other. `members` are those of the VG that they are to
+/// join; one whose PVs differ already may go on.
+fn check_block_sizes(session: &Session, new: &[DevKey], members: &[DevKey]) -> Result<()> {
+    if session.config().bool("devices/allow_mixed_block_sizes") {
+        return Ok(());
+    }
+    let size = |key: &DevKey| session.device(*key).logical_block_size;
+    let one = |keys: &[DevKey]| {
+        let first = keys.first().map(size)?;
+        match keys.iter().map(size).find(|s| *s != first) {
+            None => Some(Ok(first)),
+            Some(other) => Some(Err((first, other))),
+        }
+    };
+    let differ = match (one(members), one(new)) {
+        (_, Some(Err(two))) => Some(two),
+        (Some(Ok(old)), Some(Ok(new))) if old != new => Some((old, new)),
+        _ => None,
+    };
+    match differ {
+        None => Ok(()),
+        Some((a, b)) => Err(Error::refused(format!(
+            "Devices have inconsistent logical block sizes ({a} and {b})."
+        ))
+        .and("See lvm.conf allow_mixed_block_sizes.")),
+    }
 }
 
 /// Makes PVs of the devices named. With [`Existing::Take`] the first device that cannot be used
@@ -260,7 +290,7 @@ pub fn make_all(
     session: &mut Session,
     making: &Making,
     names: &[String],
-    existing: Existing,
+    existing: Existing<'_>,
 ) -> Result<Vec<FoundPv>> {
     let mut worst = Worst::default();
     let mut devices: Vec<DevKey> = Vec::new();
@@ -274,10 +304,20 @@ pub fn make_all(
             devices.push(device);
         }
     }
-    if existing == Existing::Take && worst.failed() {
+    let takes = matches!(existing, Existing::Take(_));
+    if takes && worst.failed() {
         return Err(Error::reported());
     }
     session.scan()?;
+    if let Existing::Take(vg) = existing {
+        let vg = session.inventory().find_vg(vg);
+        let members: Vec<DevKey> = vg
+            .iter()
+            .flat_map(|v| v.found())
+            .map(|f| f.device)
+            .collect();
+        check_block_sizes(session, &devices, &members)?;
+    }
     let mut todo = Vec::new();
     for device in devices {
         let taken = session.inventory().orphan_on(device).cloned();
@@ -288,15 +328,15 @@ pub fn make_all(
                     "Cannot use device {name} with duplicates."
                 )))
             }
-            (Existing::Take, Some(pv)) if !pv.label.used => Ok(Some(pv)),
-            (Existing::Take, _) => check_member(session, making, device).map(|()| None),
+            (Existing::Take(_), Some(pv)) if !pv.label.used => Ok(Some(pv)),
+            (Existing::Take(_), _) => check_member(session, making, device).map(|()| None),
             (Existing::Remake, _) => making.check(session, device).map(|()| None),
         };
         if let Some(found) = worst.add(session.ui(), ready) {
             todo.push((device, found));
         }
     }
-    if existing == Existing::Take && worst.failed() {
+    if takes && worst.failed() {
         return Err(Error::reported());
     }
     let mut out = Vec::new();

@@ -128,19 +128,21 @@ fn change(session: &mut Session, read: &mut VgRead, device: DevKey, args: &Args)
     let mut done = done(session, outcome)?;
     let mut changed = done.value;
     if let Some(ignore) = args.yes_no(Opt::MetadataIgnore) {
-        set_ignored(session, read, device, ignore)?;
-        if done.vg.metadata_copies != 0 && !args.force() {
+        let used = check_may_ignore(session, read, device, ignore)?;
+        if done.vg.metadata_copies != 0 {
             let vg = &done.vg.name;
             let question = format!("Override preferred number of copies of VG {vg} metadata?");
-            if !session.ui().ask(&question) {
+            if !args.force() && !session.ui().ask(&question) {
                 return Err(Error::new(ulvm::error::Kind::Declined, ""));
             }
             session.ui().warn(format!(
-                "Changing preferred number of copies of VG {vg} metadata from {} to 0",
+                "Changing preferred number of copies of VG {vg} metadata from {} to {used}",
                 done.vg.metadata_copies
             ));
-            done.vg.metadata_copies = 0;
+            // Else the commit would choose another area in this one's place.
+            done.vg.metadata_copies = used;
         }
+        session.set_mda_ignored(device, ignore)?;
         changed = true;
     }
     if changed {
@@ -148,13 +150,21 @@ fn change(session: &mut Session, read: &mut VgRead, device: DevKey, args: &Args)
         if id != read.vg.pvs[key].id {
             session.set_header_id(device, id)?;
         }
-        *read = session.commit(read, done.vg)?;
+        match session.commit(read, done.vg) {
+            Ok(new) => *read = new,
+            Err(e) => {
+                // The next PV's commit must not carry this change along.
+                session.forget_marks(device);
+                return Err(e);
+            }
+        }
     }
     Ok(changed)
 }
 
-/// Marks the areas of a PV of a VG, if that changes something and leaves one in use.
-fn set_ignored(session: &mut Session, read: &VgRead, device: DevKey, ignore: bool) -> Result<()> {
+/// May the areas of a PV of a VG be marked: does that change something and leave one in use? How many
+/// are in use then.
+fn check_may_ignore(session: &Session, read: &VgRead, device: DevKey, ignore: bool) -> Result<u32> {
     let name = session.device(device).name.clone();
     let (mut here, mut elsewhere) = (Vec::new(), 0);
     for key in read.vg.pvs.keys() {
@@ -174,7 +184,8 @@ fn set_ignored(session: &mut Session, read: &VgRead, device: DevKey, ignore: boo
             read.vg.name
         )));
     }
-    session.set_mda_ignored(device, ignore)
+    let used = elsewhere + if ignore { 0 } else { here.len() };
+    Ok(u32::try_from(used).unwrap_or(u32::MAX))
 }
 
 fn check_ignored(name: &str, mdas: &[ulvm::inventory::MdaCopy], ignore: bool) -> Result<()> {

@@ -1,6 +1,6 @@
 //! pvck: checks, dumps and repairs what is on a single device, whatever state it is in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ulvm::disk::{Access, FileDisk};
 use ulvm::error::{Error, Result};
@@ -131,10 +131,17 @@ impl DumpSettings {
 /// Opens a device or image that a command line names. Nothing else is looked at: pvck works
 /// whatever state the rest is in. Only for partitions of images the image is scanned.
 pub fn open(ctx: &Context, name: &str, access: Access) -> Result<FileDisk> {
+    open_at(ctx, name, access).map(|(disk, _)| disk)
+}
+
+/// The same, with the path of the whole device or image.
+pub fn open_at(ctx: &Context, name: &str, access: Access) -> Result<(FileDisk, PathBuf)> {
     let absent = || Error::not_found(format!("Cannot access {name}."));
     let path = Path::new(name);
     if path.exists() {
-        return FileDisk::open(path, access).map_err(|e| Error::io(format!("open {name}"), e));
+        let disk = FileDisk::open(path, access);
+        let disk = disk.map_err(|e| Error::io(format!("open {name}"), e))?;
+        return Ok((disk, path.to_owned()));
     }
     let mut session = ctx.session_with(Settings {
         devices: Some(vec![name.to_owned()]),
@@ -147,7 +154,8 @@ pub fn open(ctx: &Context, name: &str, access: Access) -> Result<FileDisk> {
     let device = session.device(key);
     let disk =
         FileDisk::open(&device.path, access).map_err(|e| Error::io(format!("open {name}"), e))?;
-    disk.part(device.start, device.size).ok_or_else(absent)
+    let part = disk.part(device.start, device.size).ok_or_else(absent)?;
+    Ok((part, device.path.clone()))
 }
 
 /// Writes a file that holds metadata: readable by its owner only.

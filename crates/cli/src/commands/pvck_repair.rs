@@ -6,6 +6,7 @@ use ulvm::disk::{Access, FileDisk};
 use ulvm::error::{Error, Kind, Result};
 use ulvm::session::LockMode;
 use ulvm_metadata::commit::{MdaTarget, plan_commit, plan_labels};
+use ulvm_metadata::convert::{Imported, Style, export};
 use ulvm_metadata::crc::{crc, crc_more};
 use ulvm_metadata::disk::Disk;
 use ulvm_metadata::model::{Pv, Vg};
@@ -15,7 +16,7 @@ use ulvm_metadata::ondisk::{Extension, Label, PV_EXT_VERSION, PvHeader};
 use ulvm_metadata::units::{Bytes, Sectors};
 use ulvm_metadata::uuid::{ID_LEN, LvmUuid};
 
-use super::pvck::{DumpSettings, open};
+use super::pvck::{DumpSettings, open_at};
 use super::vg_file;
 use crate::args::{Args, Opt};
 use crate::context::Context;
@@ -33,7 +34,11 @@ pub fn run(ctx: &Context, args: &Args, device: &str) -> Result<()> {
         true => Access::Read,
         false => Access::Write,
     };
-    let disk = open(ctx, device, access)?;
+    let (disk, path) = open_at(ctx, device, access)?;
+    if access == Access::Write {
+        // Who changes the VG on this PV holds this lock too, whatever its lock directory is.
+        session.lock_disk(&path, &disk, device)?;
+    }
     let sector = args.number(Opt::LabelSector).unwrap_or(1).unsigned_abs();
     if sector > 3 {
         return Err(Error::usage("labelsector must be less than 4."));
@@ -59,9 +64,9 @@ pub fn run(ctx: &Context, args: &Args, device: &str) -> Result<()> {
             "Command does not accept option: --{option}."
         )));
     };
-    let vg = vg_file::read(file)?.vg;
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Error::io(format!("read {}", file.display()), e))?;
+    let (read, text) = vg_file::read_with_text(file)?;
+    let text = raw_text(file, &read, text)?;
+    let vg = read.vg;
     match kind {
         None => {
             let label = repair.pv_header(&vg)?;
@@ -76,6 +81,26 @@ pub fn run(ctx: &Context, args: &Args, device: &str) -> Result<()> {
             "Invalid argument for --repairtype: {word}"
         ))),
     }
+}
+
+/// The text as metadata areas hold it: what was copied from one stays as it is to the byte, a
+/// backup or archive file has the VG behind other things, where no reader of areas expects it.
+fn raw_text(file: &Path, read: &Imported, text: Vec<u8>) -> Result<String> {
+    let bad = |what: &str| {
+        Err(Error::new(
+            Kind::Corrupt,
+            format!("{}: {what}", file.display()),
+        ))
+    };
+    let Ok(text) = String::from_utf8(text) else {
+        return bad("strings that are not UTF-8 cannot be written to a metadata area.");
+    };
+    let text = text.trim_end_matches('\0').to_owned();
+    let begins = text.strip_prefix(&read.vg.name);
+    if begins.is_some_and(|rest| rest.trim_start().starts_with('{')) {
+        return Ok(text);
+    }
+    Ok(export(&read.vg, &read.header, Style::Raw))
 }
 
 struct Repair<'a> {

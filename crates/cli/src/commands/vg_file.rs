@@ -11,6 +11,11 @@ const MAX: u64 = 1 << 30;
 
 /// Reads a file written by vgcfgbackup or as an archive, by ulvm or by LVM2.
 pub fn read(path: &Path) -> Result<Imported> {
+    read_with_text(path).map(|(imported, _)| imported)
+}
+
+/// The same, and the bytes of the file that it was made of.
+pub fn read_with_text(path: &Path) -> Result<(Imported, Vec<u8>)> {
     let shown = path.display();
     let unread = format!("Failed to read VG from {shown}");
     let mut text = Vec::new();
@@ -21,9 +26,10 @@ pub fn read(path: &Path) -> Result<Imported> {
                 .and("WARNING: couldn't read volume group metadata from file.")
                 .and(unread.clone())
         })?;
-    import(&text).map_err(|e: ImportError| {
+    let imported = import(&text).map_err(|e: ImportError| {
         Error::new(Kind::Corrupt, format!("{shown}: {e}"))
             .and("WARNING: couldn't read volume group metadata from file.")
             .and(unread)
-    })
+    })?;
+    Ok((imported, text))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ulvm::error::{Error, Kind, Result};
 use ulvm::session::{LockMode, Session};
 use ulvm_metadata::convert::ctime_text;
+use ulvm_metadata::model::usage::Usage;
 use ulvm_metadata::model::{SegmentKind, Vg};
 
 use super::vg_args::vg_name;
@@ -95,8 +96,36 @@ fn restore(ctx: &Context, name: &str, file: Option<&Path>, force: bool) -> Resul
         ))));
     }
     check(&session, &vg, force).map_err(failed)?;
+    check_others(&session, &vg, force).map_err(failed)?;
     session.restore(vg).map_err(failed)?;
     session.ui().print(format!("Restored volume group {name}."));
+    Ok(())
+}
+
+/// PVs that other VGs keep LVs on are taken from those with --force only. (LVM2 takes them.)
+fn check_others(session: &Session, vg: &Vg, force: bool) -> Result<()> {
+    for other in session.inventory().vgs.iter().filter(|v| v.vg.id != vg.id) {
+        let usage = Usage::of(&other.vg);
+        let taken = other.vg.pvs.iter();
+        let taken = taken.filter(|(_, pv)| vg.find_pv(&pv.id).is_some());
+        let Some((_, pv)) = taken.into_iter().find(|(k, _)| !usage.used(*k).is_zero()) else {
+            continue;
+        };
+        let name = &other.vg.name;
+        if !force {
+            return Err(Error::refused(format!(
+                "Physical volume {} holds logical volumes of volume group {name} now.",
+                pv.id
+            ))
+            .and(format!(
+                "Consider using option --force to take it from {name}."
+            )));
+        }
+        session.ui().warn(format!(
+            "Forced restore onto physical volume {} with logical volumes of volume group {name}.",
+            pv.id
+        ));
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use ulvm::error::{Error, Result};
 use ulvm::session::{Allow, Session};
+use ulvm::sound::check_sound;
 
 use super::vg_args::{each_vg, vg_operands};
 use crate::args::{Args, Opt};
@@ -31,6 +32,7 @@ fn check(session: &mut Session, name: &str) -> Result<()> {
         ..Allow::default()
     };
     let read = session.vg_for_read(name, allow)?;
+    check_sound(session, &read)?;
     match read.missing().len() {
         0 => Ok(()),
         n => Err(Error::refused(format!(

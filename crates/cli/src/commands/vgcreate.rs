@@ -35,7 +35,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     session.lock_global(LockMode::Exclusive)?;
     session.lock_vg(name, LockMode::Exclusive)?;
     session.scan()?;
-    if session.inventory().vgs.iter().any(|v| v.vg.name == name) {
+    if session.inventory().name_taken(name) {
         return Err(Error::refused(format!(
             "A volume group called {name} already exists."
         )));
@@ -44,7 +44,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         Some(id) => Some(id.to_owned()).filter(|i| !i.is_empty()),
         None => session.system_id().map(str::to_owned),
     };
-    let pvs = make_all(&mut session, &making, devices, Existing::Take)?;
+    let pvs = make_all(&mut session, &making, devices, Existing::Take(name))?;
     finish(&mut session, request, &pvs)
 }
 

@@ -24,7 +24,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let making = Making::from_args(args, &[Opt::PvMetadataCopies])?;
     let mut session = ctx.session()?;
     session.lock_global(LockMode::Exclusive)?;
-    let pvs = make_all(&mut session, &making, devices, Existing::Take)?;
+    let pvs = make_all(&mut session, &making, devices, Existing::Take(name))?;
     let allow = Allow {
         missing: true,
         ..Allow::default()

@@ -30,12 +30,6 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         }
     }
     all.scan()?;
-    let taken: Vec<String> = all
-        .inventory()
-        .vgs
-        .iter()
-        .map(|v| v.vg.name.clone())
-        .collect();
     let paths = devices
         .iter()
         .map(|d| all.device(*d).name.clone())
@@ -53,7 +47,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if let Some(base) = base {
         check_new_name(&clones, base)?;
     }
-    let new_name = clone_name(&name, base, |n| taken.iter().any(|t| t == n));
+    let new_name = clone_name(&name, base, |n| all.inventory().name_taken(n));
     all.lock_vg(&new_name, LockMode::Exclusive)?;
     import(&mut clones, &name, new_name, args.has(Opt::Import))
 }

@@ -48,7 +48,11 @@ fn reduce(session: &mut Session, name: &str, devices: &[String], all: bool) -> R
         wanted.extend(worst.add(session.ui(), key));
     }
     let tags: Vec<&str> = devices.iter().filter_map(|d| d.strip_prefix('@')).collect();
-    let mut read = match session.vg_for_write(name, Allow::default()) {
+    let allow = Allow {
+        unwritable: true,
+        ..Allow::default()
+    };
+    let mut read = match session.vg_for_write(name, allow) {
         Ok(read) => read,
         Err(e) => {
             for device in devices {
@@ -98,6 +102,7 @@ fn reduce(session: &mut Session, name: &str, devices: &[String], all: bool) -> R
 fn remove_missing(session: &mut Session, name: &str, args: &Args) -> Result<()> {
     let allow = Allow {
         missing: true,
+        unwritable: true,
         ..Allow::default()
     };
     let mut read = session.vg_for_write(name, allow)?;

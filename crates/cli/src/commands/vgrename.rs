@@ -32,7 +32,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         None => session.vg_for_write(&found, allow)?,
     };
     session.lock_vg(new, LockMode::Exclusive)?;
-    if session.inventory().vgs.iter().any(|v| v.vg.name == new) {
+    if session.inventory().name_taken(new) {
         return Err(Error::refused(format!(
             "New VG name \"{new}\" already exists"
         )));

@@ -50,6 +50,11 @@ fn split(ctx: &Context, session: &mut Session, args: &Args, from: &str, into: &s
     let old = session.vg_for_write(from, Allow::default())?;
     let existing = match session.inventory().vgs.iter().any(|v| v.vg.name == into) {
         true => Some(session.vg_for_write(into, Allow::default())?),
+        false if session.inventory().name_taken(into) => {
+            return Err(Error::refused(format!(
+                "Volume group \"{into}\" exists and cannot be accessed by this host or command."
+            )));
+        }
         false => None,
     };
     let request = VgSplit {

@@ -77,12 +77,14 @@ pub fn repair_partial(
         Some(SegmentKind::Mirror(mirror)) => drop_mirror_legs(&mut vg, key, &mirror, missing)?,
         _ => false,
     };
-    let value = if repaired {
+    // Segments behind the first may be of another type, and stay partial.
+    let value = if repaired && !is_partial(&vg, key, missing) {
         Repair::Repaired
     } else if mirrors_only {
+        vg = old.clone();
         Repair::Kept(name)
     } else {
-        vg = lv_remove(&vg, key)?.vg;
+        vg = lv_remove(old, key)?.vg;
         Repair::Removed(name)
     };
     Done::checked(vg, Vec::new(), value)
@@ -256,6 +258,46 @@ mod tests {
         let names: Vec<_> = done.vg.lvs.values().map(|l| l.name.as_str()).collect();
         assert_eq!(names, ["a", "s", "m"]);
         assert_eq!(done.vg.lvs[m].extents(), Extents(2));
+    }
+
+    /// Whoever repairs goes on until nothing is partial: a repair that leaves an LV partial must not
+    /// be called one.
+    #[test]
+    fn a_raid_with_other_segments_behind_it_is_removed() {
+        let (mut ids, mut vg, pvs) = setup();
+        let image = |vg: &mut Vg, ids: &mut Ids, n: usize| RaidImage {
+            meta: None,
+            image: at(linear(vg, ids, &format!("r_rimage_{n}"), pvs[n], 8, 2)),
+        };
+        let images = vec![image(&mut vg, &mut ids, 1), image(&mut vg, &mut ids, 2)];
+        let raid = SegmentKind::Raid(Raid {
+            level: "raid1".into(),
+            images,
+            region_size: Sectors(4096),
+            stripe_size: Sectors::ZERO,
+            data_copies: None,
+            writebehind: None,
+            min_recovery_rate: None,
+            max_recovery_rate: None,
+            data_offset: None,
+        });
+        let r = lv(&mut vg, &mut ids, "r", 2, raid);
+        let behind = SegmentKind::Striped {
+            stripe_size: Sectors(0),
+            stripes: vec![Area::Pv {
+                pv: pvs[1],
+                extent: Extents(12),
+            }],
+        };
+        let behind = Segment::new(Extents(2), Extents(1), behind);
+        vg.lvs[r].segments.push(behind);
+        let kept = repair_partial(&vg, r, &[pvs[1]], true).unwrap();
+        assert_eq!(
+            (kept.value, kept.vg),
+            (Repair::Kept("r".into()), vg.clone())
+        );
+        let done = repair_partial(&vg, r, &[pvs[1]], false).unwrap();
+        assert_eq!(done.value, Repair::Removed("r".into()));
     }
 
     #[test]

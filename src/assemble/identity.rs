@@ -50,7 +50,8 @@ impl Pending {
             };
             for alias in pv_aliases(&a, &b) {
                 let words = alias.label.to_string();
-                if is_relabelled(scan, &alias, (old, new))
+                let cloned = a.id != b.id;
+                if is_relabelled(scan, &alias, (old, new), cloned)
                     && !committed.iter().any(|t| texts.get(*t).mentions(&words))
                 {
                     out.aliases.insert(alias.label, alias.pv);
@@ -79,8 +80,9 @@ impl Pending {
 
 /// Is there a device with the label of an alias that was the PV before: one that has the old text
 /// committed and knows the new one? One that has no area to tell by must be in use, and no other may
-/// have the old label. (`vgcfgrestore` of a VG with another PV leaves the same texts elsewhere.)
-fn is_relabelled(scan: &Scan, alias: &PvAlias, (old, new): (TextId, TextId)) -> bool {
+/// have the old label. (`vgcfgrestore` of a VG with another PV leaves the same texts elsewhere.) Where
+/// the VG gets another identity as well it is a copy, beside its original with the old labels.
+fn is_relabelled(scan: &Scan, alias: &PvAlias, (old, new): (TextId, TextId), cloned: bool) -> bool {
     let pvs = || (0..scan.entries.len()).filter_map(|n| scan.pv(DevKey(n)));
     let has_old = || pvs().any(|pv| pv.label.header.id == alias.pv);
     let mut labelled = pvs().filter(|pv| pv.label.header.id == alias.label);
@@ -90,7 +92,7 @@ fn is_relabelled(scan: &Scan, alias: &PvAlias, (old, new): (TextId, TextId)) -> 
         };
         let tells = |m: &ScannedMda| matches!(m.content, Content::Text(_) | Content::Empty);
         pv.mdas.iter().any(was)
-            || !pv.mdas.iter().any(tells) && pv.label.header.is_used() && !has_old()
+            || !pv.mdas.iter().any(tells) && pv.label.header.is_used() && (cloned || !has_old())
     })
 }
 

@@ -86,18 +86,12 @@ fn every_crash_of_a_command_leaves_the_old_state_or_the_new() {
 }
 
 /// Flushes whose loss breaks no rule in these operations, by their place on the tape.
-const NEEDLESS: [(&str, usize); 11] = [
-    // Precommit, where the label on the same device is flushed next. One area that knows the new
-    // text is enough to tell whose label it is; all of them know it before one commits.
-    ("pvchange -u", 7),
+const NEEDLESS: [(&str, usize); 8] = [
     // Commit, where the label of the same device is written and flushed next; the two need no
     // order.
     ("pvresize", 11),
     // Precommit of the area that goes out of use; the next stage writes the same sector.
     ("pvchange --metadataignore y", 7),
-    // As for pvchange -u.
-    ("vgimportclone", 6),
-    ("vgimportclone", 7),
     // Commit of the first step on one of two areas: the other one is enough for it to rule.
     ("vgsplit", 10),
     ("vgsplit", 11),

@@ -5,6 +5,7 @@
 //! identity one is used. What is set aside is kept in the [`Inventory`] with the reason.
 
 mod claims;
+mod duplicates;
 mod identity;
 mod settle;
 
@@ -12,7 +13,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use ulvm_metadata::model::arena::Key;
-use ulvm_metadata::model::{Pv, Vg};
+use ulvm_metadata::model::usage::Usage;
+use ulvm_metadata::model::{Pv, PvKey, Vg};
 use ulvm_metadata::notice::{Level, Notice};
 use ulvm_metadata::ondisk::{HeaderFault, Label, TextFault};
 use ulvm_metadata::units::Bytes;
@@ -79,6 +81,7 @@ pub(crate) fn assemble(scan: &Scan, view: &View<'_>) -> Assembled {
         out: Assembled::default(),
         by_pv: HashMap::new(),
         claimed: HashSet::new(),
+        passed_over: HashSet::new(),
         pending: identity::Pending::of(scan),
     };
     a.out.inventory.devices = scan.entries.iter().map(|e| e.device.clone()).collect();
@@ -107,6 +110,8 @@ struct Assembler<'a> {
     out: Assembled,
     by_pv: HashMap<LvmUuid, Vec<DevKey>>,
     claimed: HashSet<DevKey>,
+    /// Duplicates whose texts do not count: see [`duplicates`].
+    passed_over: HashSet<DevKey>,
     pending: identity::Pending,
 }
 
@@ -241,6 +246,7 @@ impl<'a> Assembler<'a> {
         }
         for group in groups.values_mut() {
             self.choose(group);
+            self.pass_over_duplicates(group);
         }
         groups
     }
@@ -298,6 +304,7 @@ impl<'a> Assembler<'a> {
         };
         let mut read = VgRead {
             vg: vg.clone(),
+            text: *text,
             pvs: Vec::new(),
             text_size: self.scan.texts.get(*text).size,
             foreign: self.is_foreign(vg),
@@ -333,6 +340,7 @@ impl<'a> Assembler<'a> {
                 taken.extend(elsewhere.map(|(device, other)| (pv.id, device, other)));
             }
         }
+        take_back_unused(&mut read);
         read.outdated = self.outdated(vg, group, &newest, groups);
         let members = read.pvs.iter().flat_map(|p| {
             let found = p.found.iter().map(|f| f.device);
@@ -358,6 +366,13 @@ impl<'a> Assembler<'a> {
     /// Which of several devices with one identity is used, and why. `None` = there is none.
     fn prefer(&self, devices: &[DevKey], pv: &Pv) -> Option<(DevKey, &'static str)> {
         let entry = |k: &DevKey| &self.scan.entries[k.0].device;
+        let counts = |d: &&DevKey| !self.passed_over.contains(d);
+        let counting: Vec<DevKey> = devices.iter().filter(counts).copied().collect();
+        let devices = if counting.is_empty() {
+            devices
+        } else {
+            &counting
+        };
         let first = *devices.first()?;
         let only = |test: &dyn Fn(&DevKey) -> bool| {
             let mut hits = devices.iter().filter(|d| test(d));
@@ -566,13 +581,22 @@ impl<'a> Assembler<'a> {
                 pv.device_hint.as_deref().unwrap_or("[unknown]")
             ));
         }
-        for (key, pv) in vg.pvs.iter().filter(|(_, pv)| pv.missing) {
+        // As the text says it: the flag of some has been taken off.
+        let written = group.chosen.as_ref().map_or(vg, |(_, vg)| vg);
+        for (key, pv) in written.pvs.iter().filter(|(_, pv)| pv.missing) {
             if let Some(device) = read.pv(key).device().map(|d| self.name(d)) {
                 self.warn(format!(
                     "VG {} was previously updated while PV {device} was missing.",
                     vg.name
                 ));
-                self.warn(format!("VG {} was missing PV {device} {}.", vg.name, pv.id));
+                self.warn(if read.pv(key).missing {
+                    format!("VG {} was missing PV {device} {}.", vg.name, pv.id)
+                } else {
+                    format!(
+                        "VG {} has unused reappeared PV {device} {}.",
+                        vg.name, pv.id
+                    )
+                });
             }
         }
     }
@@ -706,6 +730,29 @@ impl<'a> Assembler<'a> {
                     self.name(*first)
                 ));
             }
+        }
+    }
+}
+
+/// PVs marked as missing that are there and hold no extents are as good as new.
+fn take_back_unused(read: &mut VgRead) {
+    let back =
+        |(key, pv): (PvKey, &Pv)| (pv.missing && read.pv(key).found.is_some()).then_some(key);
+    let back: Vec<PvKey> = read.vg.pvs.iter().filter_map(back).collect();
+    if back.is_empty() {
+        return;
+    }
+    let usage = Usage::of(&read.vg);
+    let unused: Vec<PvKey> = back
+        .into_iter()
+        .filter(|key| usage.used(*key).is_zero())
+        .collect();
+    drop(usage);
+    let vg = Rc::make_mut(&mut read.vg);
+    for key in unused {
+        read.pvs[key.slot() as usize].missing = false;
+        if let Some(pv) = vg.pvs.get_mut(key) {
+            pv.missing = false;
         }
     }
 }

@@ -9,6 +9,8 @@ use ulvm_metadata::ondisk::{Label, MdaHeader};
 use ulvm_metadata::units::{Bytes, Sectors};
 use ulvm_metadata::uuid::LvmUuid;
 
+use crate::texts::TextId;
+
 /// A device of a session. Stays valid while the session lives, whatever is scanned again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DevKey(pub(crate) usize);
@@ -165,6 +167,8 @@ impl PvRead {
 pub struct VgRead {
     /// The metadata, checked for form; cheap to clone.
     pub vg: Rc<Vg>,
+    /// The text that rules, as it is on devices.
+    pub(crate) text: TextId,
     /// By slot of the [`PvKey`].
     pub(crate) pvs: Vec<PvRead>,
     /// Size of the metadata text in bytes, NUL included.

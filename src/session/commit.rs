@@ -300,7 +300,7 @@ impl Session {
                     // Another text of the same VG and seqno, or a newer one that was not usable.
                     Ok(s) if s.id == old.vg.id => {
                         s.seqno < old.vg.seqno
-                            || text.vg().is_ok_and(|vg| Rc::ptr_eq(&vg, &old.vg))
+                            || *id == old.text
                             || self.inventory.is_unfinished(&s.id)
                     }
                     Ok(_) => true,

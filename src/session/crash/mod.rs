@@ -14,8 +14,11 @@ use judge::Scenario;
 use points::{Point, Points};
 use scenarios::{World, all, view_starts};
 
+use ulvm_metadata::uuid::LvmUuid;
+
 use super::Allow;
 use crate::disk::tape::Event;
+use crate::inventory::{Inventory, VgRead};
 
 fn judge(world: &World, scenario: &Scenario, point: &Point) -> Result<(), String> {
     let starts = view_starts(&scenario.paths, scenario.rules);
@@ -83,6 +86,69 @@ fn every_crash_of_a_command_leaves_the_old_state_or_the_new() {
     }
     println!("{total:>8} crash points in all, {commands} commands after them");
     assert!(total > 4_000, "only {total} crash points were tried");
+}
+
+/// The whole operation was done, but for one disk that was elsewhere and comes back as it was. Each
+/// disk belongs to one VG then, and a change of any VG leaves the others alone.
+#[test]
+fn an_old_disk_that_returns_takes_nothing_from_others() {
+    let mut returns = 0;
+    for (world, scenario) in all() {
+        let mut after = scenario.before.clone();
+        for event in &scenario.events {
+            if let Event::Write { path, offset, data } = event {
+                let image = after.get_mut(path).unwrap();
+                image[*offset as usize..][..data.len()].copy_from_slice(data);
+            }
+        }
+        for (old, _) in after.iter().filter(|(p, now)| scenario.before[*p] != **now) {
+            returns += 1;
+            for n in 0..usize::MAX {
+                for (path, image) in &after {
+                    let image = if path == old {
+                        &scenario.before[path]
+                    } else {
+                        image
+                    };
+                    std::fs::write(path, image).unwrap();
+                }
+                let seen = world.look(0);
+                let mut held: Vec<_> = seen.vgs.iter().flat_map(|v| v.found()).collect();
+                held.sort_by_key(|f| f.device);
+                let twice = held.windows(2).any(|w| w[0].device == w[1].device);
+                assert!(!twice, "{}: {} is in two VGs", scenario.name, old.display());
+                let Some(read) = seen.vgs.get(n) else {
+                    break;
+                };
+                change_one(&world, &seen, read.vg.id, scenario.name);
+            }
+        }
+    }
+    assert!(returns > 20, "only {returns} disks returned");
+}
+
+fn change_one(world: &World, seen: &Inventory, id: LvmUuid, name: &str) {
+    let others = |inventory: &Inventory| {
+        let others = inventory.vgs.iter().filter(|v| v.vg.id != id);
+        let of = |v: &VgRead| (v.vg.id, v.vg.seqno, v.missing().len());
+        others.map(of).collect::<Vec<_>>()
+    };
+    let read = seen.vgs.iter().find(|v| v.vg.id == id).unwrap();
+    let allow = Allow {
+        missing: true,
+        exported: true,
+        ..Allow::default()
+    };
+    let mut session = world.session(0);
+    let Ok(old) = session.vg_for_write_by_id(&read.vg.name, &id, allow) else {
+        return;
+    };
+    let mut vg = (*old.vg).clone();
+    vg.tags.push("next".into());
+    if session.commit(&old, vg).is_ok() {
+        drop(session);
+        assert_eq!(others(&world.look(0)), others(seen), "{name}");
+    }
 }
 
 /// Flushes whose loss breaks no rule in these operations, by their place on the tape.

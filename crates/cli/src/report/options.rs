@@ -281,7 +281,7 @@ fn finish(
     ctx: &Context,
     args: &Args,
     base: Base,
-    columns: Columns,
+    mut columns: Columns,
     selection: Option<Expr>,
 ) -> Result<Options> {
     let mut used: Vec<&Field> = columns.shown.clone();
@@ -290,6 +290,11 @@ fn finish(
         let mut compared = Vec::new();
         expr.fields(&mut compared);
         used.extend(compared);
+    }
+    let layout = layout(ctx, args)?;
+    // What is sorted by default only. The keys still say what a row is of.
+    if layout.unbuffered {
+        columns.sort.clear();
     }
     let env = &ctx.settings().env;
     let dev_dir = env.dev_dir.as_ref().map_or("/dev".to_owned(), |d| {
@@ -300,7 +305,7 @@ fn finish(
         rows: base.row_kind(&used)?,
         columns,
         selection,
-        layout: layout(ctx, args)?,
+        layout,
         style: style(ctx, args)?,
         all: args.has(Opt::All),
         dev_dir,
@@ -318,6 +323,8 @@ fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
         .ok_or_else(|| Error::usage(format!("Unknown report format {name}.")))?;
     let prefixes = args.has(Opt::NamePrefixes) || switch(config, "report/prefixes", false);
     let separator = args.text(Opt::Separator).map(str::to_owned);
+    let buffered = !args.has(Opt::Unbuffered) && switch(config, "report/buffered", true);
+    let rows_as_columns = args.has(Opt::Rows) || switch(config, "report/columns_as_rows", false);
     let aligned =
         args.has(Opt::Aligned) || (separator.is_none() && switch(config, "report/aligned", true));
     Ok(Layout {
@@ -328,8 +335,9 @@ fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
         separator: separator.unwrap_or_else(|| setting(config, ("report/separator", " "))),
         prefixes,
         quoted: !args.has(Opt::Unquoted) && switch(config, "report/quoted", true),
-        rows_as_columns: args.has(Opt::Rows) || switch(config, "report/columns_as_rows", false),
+        rows_as_columns,
         compact: switch(config, "report/compact_output", false),
+        unbuffered: !buffered && !args.has(Opt::Sort),
     })
 }
 

@@ -29,6 +29,8 @@ pub struct Layout {
     pub rows_as_columns: bool,
     /// All columns without any value are left out.
     pub compact: bool,
+    /// Each row is written when it is found: unsorted, as wide as it needs itself.
+    pub unbuffered: bool,
 }
 
 /// `--reportformat`

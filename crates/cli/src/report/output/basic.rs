@@ -1,5 +1,7 @@
 //! In columns.
 
+use std::ops::Range;
+
 use super::{Layout, Table};
 use crate::report::value::Style;
 
@@ -52,8 +54,8 @@ impl Cells {
         &self.text[start..self.ends[n]]
     }
 
-    fn column(&self, column: usize) -> impl Iterator<Item = &str> {
-        (0..self.rows()).map(move |row| self.get(row, column))
+    fn column(&self, column: usize, rows: Range<usize>) -> impl Iterator<Item = &str> {
+        rows.map(move |row| self.get(row, column))
     }
 }
 
@@ -68,18 +70,23 @@ fn frame(table: &Table<'_>, column: usize, layout: &Layout) -> (String, &'static
 }
 
 fn plain(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(&str)) {
-    let widths: Vec<usize> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(c, field)| {
-            let longest = cells.column(c).map(width).max().unwrap_or(0);
+    // Rows that are written as they are found know nothing of those behind them.
+    let run = match layout.unbuffered {
+        true => 1,
+        false => cells.rows(),
+    };
+    let widths_of = |rows: Range<usize>| -> Vec<usize> {
+        let columns = table.columns.iter().enumerate();
+        let widths = columns.map(|(c, field)| {
+            let longest = cells.column(c, rows.clone()).map(width).max().unwrap_or(0);
             longest.max(field.width).max(field.heading.len())
-        })
-        .collect();
-    let padded = |line: &mut String, text: &str, column: usize, right: bool| {
+        });
+        widths.collect()
+    };
+    let mut widths = widths_of(0..run);
+    let padded = |line: &mut String, text: &str, widest: usize, right: bool| {
         let room = match layout.aligned {
-            true => widths[column].saturating_sub(width(text)),
+            true => widest.saturating_sub(width(text)),
             false => 0,
         };
         if right {
@@ -94,7 +101,7 @@ fn plain(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(
     if layout.headings {
         line.push_str("  ");
         for (c, field) in table.columns.iter().enumerate() {
-            padded(&mut line, field.heading, c, false);
+            padded(&mut line, field.heading, widths[c], false);
             if c + 1 < table.columns.len() || table.cut {
                 line.push_str(&layout.separator);
             }
@@ -106,6 +113,9 @@ fn plain(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(
         .map(|c| frame(table, c, layout))
         .collect();
     for row in 0..cells.rows() {
+        if layout.unbuffered {
+            widths = widths_of(row..row + 1);
+        }
         line.clear();
         line.push_str("  ");
         for (c, field) in table.columns.iter().enumerate() {
@@ -113,7 +123,7 @@ fn plain(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn FnMut(
                 line.push_str(&layout.separator);
             }
             line.push_str(&frames[c].0);
-            padded(&mut line, cells.get(row, c), c, field.kind.right());
+            padded(&mut line, cells.get(row, c), widths[c], field.kind.right());
             line.push_str(frames[c].1);
         }
         line.push('\n');
@@ -126,7 +136,7 @@ fn transposed(table: &Table<'_>, cells: &Cells, layout: &Layout, put: &mut dyn F
         let (before, behind) = frame(table, c, layout);
         let heading = layout.headings.then(|| field.heading.to_owned());
         let values = cells
-            .column(c)
+            .column(c, 0..cells.rows())
             .map(|text| format!("{before}{text}{behind}"));
         let texts: Vec<String> = heading.into_iter().chain(values).collect();
         put(&format!("  {}\n", texts.join(&layout.separator)));

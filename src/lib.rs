@@ -10,6 +10,7 @@ mod assemble;
 pub mod backup;
 mod commit;
 pub mod config;
+pub mod daemon;
 pub mod devices_file;
 pub mod discover;
 pub mod disk;

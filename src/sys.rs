@@ -1,6 +1,8 @@
 //! System calls that rustix does not offer. The only unsafe code of the host layer.
 #![allow(unsafe_code)]
 
+pub mod loops;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 

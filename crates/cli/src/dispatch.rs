@@ -99,6 +99,7 @@ commands! {
     // ulvm's own.
     "bench", "Load a logical volume, a table or a file and report how fast it is", "LV|FILE", sets::BENCH, commands::bench::run;
     "ccd", "Print or serve the tables of ccd configurations", "\"NAME INTERLEAVE FLAGS DEVICE...\"|FILE ...", sets::CCD, commands::ccd::run;
+    "daemon", "Own live devices, or show and end what owns them", "", sets::DAEMON, commands::daemon::run;
     "demo", "Show the main job on image files in a folder", "", sets::DEMO, commands::demo::run;
     "completions", "Print completions for a shell", "bash|elvish|fish|powershell|zsh", &[], commands::completions::run;
     "manpages", "Write the manual pages into a directory", "DIRECTORY", &[], commands::manpages::run;

@@ -16,6 +16,15 @@ fn main() -> ExitCode {
     let argv: Vec<String> = std::env::args_os()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
+    if argv
+        .first()
+        .is_some_and(|own| own == ulvm::daemon::WORKER_NAME)
+    {
+        return match ulvm::daemon::worker_main() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(exit::FAILED),
+        };
+    }
     let terminal = Rc::new(ui::Terminal::default());
     let outcome = dispatch::run(&argv, &terminal);
     if let Err(failure) = &outcome {

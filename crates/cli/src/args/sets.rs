@@ -905,6 +905,9 @@ pub const CCD: &[Opt] = &[
     Opt::ReadOnly,
 ];
 
+/// Options of `daemon` beside the common ones.
+pub const DAEMON: &[Opt] = &[Opt::DaemonStatus, Opt::DaemonStop, Opt::Detach, Opt::Json];
+
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];
 

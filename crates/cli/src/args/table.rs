@@ -101,6 +101,8 @@ options! {
     ConfigReport, None, "configreport", ConfigReports, "Which report the following options are about";
     Contiguous, Some('C'), "contiguous", YesNo, "Contiguous allocation";
     Corelog, None, "corelog", Flag, "Mirror log in memory";
+    DaemonStatus, None, "status", Flag, "Show the state of the daemon";
+    DaemonStop, None, "stop", Flag, "End the daemon, unless devices are active";
     DataAlignment, None, "dataalignment", Size('k'), "Align the start of the data to this";
     DataAlignmentOffset, None, "dataalignmentoffset", Size('k'), "Shift the start of the data by this";
     Debug, Some('d'), "debug", Count, "More debugging messages; may be repeated";
@@ -108,6 +110,7 @@ options! {
     Deldev, None, "deldev", Text, "Remove this device from the devices file";
     Delpvid, None, "delpvid", Text, "Remove the device with this PV id from the devices file";
     DelTag, None, "deltag", List, "Tag to remove; may be repeated";
+    Detach, None, "detach", Flag, "Leave the terminal";
     DetachProfile, None, "detachprofile", Flag, "Detach the metadata profile";
     Deviceidtype, None, "deviceidtype", Text, "Kind of device id to use";
     Devices, None, "devices", List, "Devices or image files to use, nothing else; may be repeated";

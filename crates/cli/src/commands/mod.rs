@@ -67,6 +67,7 @@ pub mod bench;
 pub mod ccd;
 pub mod completions;
 pub mod content;
+pub mod daemon;
 pub mod demo;
 pub mod manpages;
 pub mod read;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ pub struct FileStore {
     /// What was learned about its speed.
     pub(crate) hints: Hints,
     /// Keeps others from the image.
-    _lock: Option<Arc<ImageLock>>,
+    lock: Option<Arc<ImageLock>>,
 }
 
 pub(super) struct Opened {
@@ -174,7 +174,7 @@ pub(super) fn examine(held: Held, how: &OpenHow) -> io::Result<Opened> {
         memory: memory && regular,
         gate: Gate::default(),
         hints: Hints::default(),
-        _lock: lock,
+        lock,
     };
     Ok(Opened {
         store,
@@ -241,6 +241,14 @@ impl FileStore {
     /// The descriptor.
     pub fn as_file(&self) -> io::Result<File> {
         Ok(File::from(self.fd.try_clone()?))
+    }
+    /// The descriptor itself, to be handed to another process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+    /// The descriptor that keeps others from the image, if there is one.
+    pub fn lock_descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.lock.as_deref().map(ImageLock::descriptor)
     }
     /// Passes the page cache by?
     pub fn direct(&self) -> bool {

@@ -45,6 +45,8 @@ use wire::InHeader;
 pub struct Volumes {
     inner: RwLock<Inner>,
     resent: AtomicU64,
+    /// Counts the same, but outlives this process.
+    counter: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -54,22 +56,26 @@ struct Inner {
 }
 
 impl Volumes {
-    /// Without files, owned by the user that runs this.
-    pub fn empty() -> Arc<Self> {
+    /// Without files, owned by the user that runs this. `counter` is an event descriptor that each
+    /// request that came again is counted on.
+    pub fn empty(counter: Option<OwnedFd>) -> Arc<Self> {
         let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
-        Self::with(
-            Folder::empty(uid.as_raw(), gid.as_raw()),
-            std::iter::empty(),
-        )
+        let folder = Folder::empty(uid.as_raw(), gid.as_raw());
+        Self::with(folder, std::iter::empty(), counter)
     }
 
-    fn with(folder: Folder, devices: impl Iterator<Item = Arc<Device>>) -> Arc<Self> {
+    fn with(
+        folder: Folder,
+        devices: impl Iterator<Item = Arc<Device>>,
+        counter: Option<OwnedFd>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             inner: RwLock::new(Inner {
                 folder,
                 devices: devices.enumerate().collect(),
             }),
             resent: AtomicU64::new(0),
+            counter,
         })
     }
 
@@ -103,6 +109,10 @@ impl Volumes {
 
     fn count_resent(&self) {
         self.resent.fetch_add(1, Ordering::Relaxed);
+        if let Some(counter) = &self.counter {
+            // Fails only when it is full, after more than could ever be sent again.
+            let _ = rustix::io::write(counter, &1u64.to_ne_bytes());
+        }
     }
 
     fn handle(&self, header: &InHeader, body: &[u8]) -> Action {
@@ -172,7 +182,7 @@ pub fn serve(
     };
     let folder = Folder::new(listed, uid.as_raw(), gid.as_raw())
         .ok_or_else(|| failed("two volumes would have the same file name"))?;
-    let volumes = Volumes::with(folder, devices.into_iter());
+    let volumes = Volumes::with(folder, devices.into_iter(), None);
     let mounted = Mounted::new(dir, others)?;
     let fds = (0..engine.queues()).map(|_| mounted.clone_fd());
     let fds = fds.collect::<Result<Vec<_>, _>>()?;

@@ -1,0 +1,100 @@
+//! `daemon`: the owner of live devices; its state and its end.
+
+use ulvm::daemon::client::{Client, READY};
+use ulvm::daemon::proto::{DeviceStatus, Status};
+use ulvm::daemon::server::{self, Settings};
+use ulvm::error::{Error, Result};
+
+use super::lv_args::usage;
+use crate::args::{Args, Opt};
+use crate::context::Context;
+
+/// Runs a daemon, or asks the running one.
+pub fn run(ctx: &Context, args: &Args) -> Result<()> {
+    if !args.operands().is_empty() {
+        return Err(usage("daemon", "The daemon takes no operands."));
+    }
+    match (args.has(Opt::DaemonStatus), args.has(Opt::DaemonStop)) {
+        (true, true) => Err(usage("daemon", "Either --status or --stop.")),
+        (true, false) => status(ctx, args.has(Opt::Json)),
+        (false, true) => match connect(ctx)? {
+            Some(mut client) => client.stop(),
+            None => Ok(()),
+        },
+        (false, false) => serve(ctx, args.has(Opt::Detach)),
+    }
+}
+
+fn connect(ctx: &Context) -> Result<Option<Client>> {
+    Client::connect(&ctx.settings().env.run_dir())
+}
+
+fn serve(ctx: &Context, detach: bool) -> Result<()> {
+    let settings = Settings {
+        run_dir: ctx.settings().env.run_dir(),
+        detach,
+    };
+    let out = ctx.terminal();
+    let outcome = server::run(&settings, || {
+        out.line(READY);
+        out.flush();
+    });
+    if let (Err(error), true) = (&outcome, detach) {
+        // Whoever started it reads this; nobody reads its standard error.
+        out.line(&error.to_string().replace('\n', " "));
+        out.flush();
+    }
+    outcome
+}
+
+fn status(ctx: &Context, json: bool) -> Result<()> {
+    let Some(mut client) = connect(ctx)? else {
+        let dir = ctx.settings().env.run_dir();
+        return Err(Error::not_found(format!(
+            "No daemon is running in {}.",
+            dir.display()
+        )));
+    };
+    let status = client.status(true)?;
+    if json {
+        let text = serde_json::to_string_pretty(&status);
+        let text = text.map_err(|e| Error::refused(e.to_string()))?;
+        ctx.terminal().put(&format!("{text}\n"));
+    } else {
+        ctx.terminal().put(&plain(&status));
+    }
+    Ok(())
+}
+
+fn plain(status: &Status) -> String {
+    let worker = match status.worker_pid {
+        Some(pid) => pid.to_string(),
+        None => "being started".to_owned(),
+    };
+    let mut text = format!(
+        "Version {}, supervisor {}, worker {worker} ({}), {} restarts, {} requests sent again\n",
+        status.version, status.supervisor_pid, status.driver, status.restarts, status.resent
+    );
+    text.push_str(&format!("Memory: {}\n", status.memory));
+    text.push_str(&format!("A kill of the worker: {}\n", status.kill.worker));
+    text.push_str(&format!(
+        "A kill of the supervisor: {}\n",
+        status.kill.supervisor
+    ));
+    text.push_str(&format!("A kill of both: {}\n", status.kill.both));
+    for device in &status.devices {
+        text.push_str(&line(device));
+    }
+    text
+}
+
+fn line(device: &DeviceStatus) -> String {
+    let state = match (device.suspended, device.open) {
+        (true, _) => "suspended",
+        (false, Some(true)) => "open",
+        (false, _) => "active",
+    };
+    let node = device.node.as_ref();
+    let node = node.map_or("not shown".to_owned(), |n| n.display().to_string());
+    format!("{} {} bytes, {state}, {node}\n", device.name, device.size)
+}

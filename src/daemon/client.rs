@@ -1,0 +1,132 @@
+//! A client of the daemon: what commands use.
+
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::channel::Channel;
+use super::proto::{Answer, Ask, DeviceStatus, NewDevice, Status};
+use super::server::SOCKET;
+use crate::error::{Error, Kind, Result};
+
+/// What the daemon prints when clients can connect.
+pub const READY: &str = "ready";
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client(Channel);
+
+impl Client {
+    /// To the daemon of a run directory; none if there is none.
+    pub fn connect(run_dir: &Path) -> Result<Option<Self>> {
+        let path = run_dir.join(SOCKET);
+        match UnixStream::connect(&path) {
+            Ok(socket) => Ok(Some(Self(Channel::new(socket)))),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(Error::io(path.display(), e)),
+        }
+    }
+
+    /// To the daemon of a run directory, which is started if there is none.
+    pub fn connect_or_start(run_dir: &Path) -> Result<Self> {
+        if let Some(client) = Self::connect(run_dir)? {
+            return Ok(client);
+        }
+        let started = start(run_dir);
+        // Somebody else may have started it at the same time.
+        match (Self::connect(run_dir)?, started) {
+            (Some(client), _) => Ok(client),
+            (None, Err(e)) => Err(e),
+            (None, Ok(())) => Err(Error::new(Kind::Io, "The daemon has ended at once.")),
+        }
+    }
+
+    fn ask(&mut self, ask: &Ask) -> Result<Answer> {
+        let failed = |e| Error::io("The daemon does not answer", e);
+        self.0.send(ask, &[]).map_err(failed)?;
+        match self.0.receive::<Answer>().map_err(failed)? {
+            Some((Answer::Refused { text }, _)) => Err(Error::refused(text)),
+            Some((answer, _)) => Ok(answer),
+            None => Err(Error::new(Kind::Io, "The daemon has ended.")),
+        }
+    }
+
+    /// The daemon's state.
+    pub fn status(&mut self, open: bool) -> Result<Status> {
+        match self.ask(&Ask::Status { open })? {
+            Answer::Status(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends the daemon.
+    pub fn stop(&mut self) -> Result<()> {
+        self.ask(&Ask::Stop).map(drop)
+    }
+
+    /// Makes devices, all or none.
+    pub fn activate(&mut self, devices: Vec<NewDevice>) -> Result<Vec<DeviceStatus>> {
+        match self.ask(&Ask::Activate { devices })? {
+            Answer::Made { devices } => Ok(devices),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes devices, by uuid or name.
+    pub fn deactivate(&mut self, devices: Vec<String>) -> Result<()> {
+        self.ask(&Ask::Deactivate { devices }).map(drop)
+    }
+}
+
+fn unexpected(answer: &Answer) -> Error {
+    Error::new(
+        Kind::Internal,
+        format!("The daemon gave an answer to something else: {answer:?}"),
+    )
+}
+
+/// Starts a daemon and waits until it is ready.
+fn start(run_dir: &Path) -> Result<()> {
+    let failed = |e| Error::io("starting the daemon", e);
+    let mut child = Command::new("/proc/self/exe")
+        .arg0("ulvm")
+        .args(["daemon", "--detach"])
+        .env("ULVM_RUN_DIR", run_dir)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed)?;
+    let mut line = String::new();
+    if let Some(out) = child.stdout.take() {
+        BufReader::new(out).read_line(&mut line).map_err(failed)?;
+    }
+    match line.trim() {
+        READY => Ok(()),
+        why => {
+            let _ = child.wait();
+            let why = if why.is_empty() {
+                "it ended at once"
+            } else {
+                why
+            };
+            Err(Error::new(
+                Kind::Io,
+                format!("The daemon cannot be started: {why}"),
+            ))
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! The supervisor's state, the way to the worker, and the thread that keeps a worker running.
+//!
+//! What must hold: the state changes only together with an order that the worker has answered, so
+//! a worker made from the state is as the one before it was. While there is no way to a worker the
+//! state does not change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use ulvm_engine::device::Device;
+use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
+
+use super::channel::Channel;
+use super::holdings::Holding;
+use super::nodes::LoopNode;
+use super::order::{DeviceOrder, Order, Report, Word};
+use super::process::Program;
+use super::proto::Export;
+
+/// How long an order may take: longer than anything the worker waits for itself.
+const ORDER_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a worker may take to begin.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// A worker that dies sooner than this is started again only after a rest.
+const SHORT_LIFE: Duration = Duration::from_millis(500);
+/// The longest rest.
+const LONG_REST: Duration = Duration::from_secs(2);
+
+/// The folder and its connection.
+#[derive(Debug)]
+pub struct FolderHeld {
+    /// Mounted; its first descriptor.
+    pub mounted: Mounted,
+    /// One for each queue of the worker.
+    pub clones: Vec<Arc<OwnedFd>>,
+    /// What the kernel agreed to.
+    pub negotiated: Negotiated,
+}
+
+/// A device.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the worker is told of it.
+    pub order: DeviceOrder,
+    /// The same device without a worker: its tables, sizes and names, never its data.
+    pub model: Arc<Device>,
+    /// How it is shown.
+    pub export: Option<Export>,
+    /// Its loop device.
+    pub loop_node: Option<LoopNode>,
+    /// Its file or block device.
+    pub node: Option<PathBuf>,
+    /// Links to that.
+    pub links: Vec<PathBuf>,
+}
+
+/// All that a worker is made from.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Backing devices by id.
+    pub holdings: BTreeMap<u64, Holding>,
+    /// The id for the next one.
+    pub next_holding: u64,
+    /// Devices by number.
+    pub devices: BTreeMap<u32, Entry>,
+    /// The folder, from the first device on that is shown.
+    pub folder: Option<FolderHeld>,
+}
+
+impl State {
+    /// The device with that uuid or name.
+    pub fn find(&self, name: &str) -> Option<u32> {
+        let by = |test: &dyn Fn(&DeviceOrder) -> bool| {
+            let mut devices = self.devices.iter();
+            devices.find(|(_, e)| test(&e.order)).map(|(n, _)| *n)
+        };
+        by(&|o| !o.uuid.is_empty() && o.uuid == name).or_else(|| by(&|o| o.name == name))
+    }
+
+    /// Ids of the backing devices that tables lie on.
+    pub fn used_holdings(&self) -> BTreeSet<u64> {
+        let words = self.devices.values().flat_map(|e| words(&e.order));
+        words
+            .filter_map(|w| match w {
+                Word::Backing(id) => Some(id),
+                Word::Device(_) => None,
+            })
+            .collect()
+    }
+
+    /// The name of a device that lies on another.
+    pub fn above(&self, number: u32) -> Option<&str> {
+        let mut devices = self.devices.values();
+        let on = |e: &&Entry| words(&e.order).any(|w| w == Word::Device(number));
+        devices.find(on).map(|e| e.order.name.as_str())
+    }
+
+    /// Devices in an order in which each comes after those it lies on.
+    fn lower_first(&self) -> Vec<DeviceOrder> {
+        let mut left: Vec<&DeviceOrder> = self.devices.values().map(|e| &e.order).collect();
+        let mut sorted: Vec<DeviceOrder> = Vec::with_capacity(left.len());
+        while !left.is_empty() {
+            let before = left.len();
+            left.retain(|order| {
+                let ready = words(order).all(|w| match w {
+                    Word::Device(n) => sorted.iter().any(|s| s.number == n),
+                    Word::Backing(_) => true,
+                });
+                if ready {
+                    sorted.push((*order).clone());
+                }
+                !ready
+            });
+            if left.len() == before {
+                // No table leads back to its own device; so this does not happen.
+                break;
+            }
+        }
+        sorted
+    }
+}
+
+fn words(order: &DeviceOrder) -> impl Iterator<Item = Word> + '_ {
+    order.live.iter().flat_map(|t| t.words.values().copied())
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    /// The way to the worker; none while there is no worker that serves.
+    link: Option<Channel>,
+    worker_pid: Option<u32>,
+    pidfd: Option<OwnedFd>,
+    restarts: u64,
+    last_pause: Option<Duration>,
+    stopping: bool,
+}
+
+/// What all threads of the supervisor share.
+pub struct Hub {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    /// Counts requests that came again, over the lives of workers.
+    resent: OwnedFd,
+    resent_before: Mutex<u64>,
+    queues: usize,
+    lock_memory: bool,
+}
+
+/// Figures of the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Health {
+    /// The worker.
+    pub worker_pid: Option<u32>,
+    /// Starts after the first.
+    pub restarts: u64,
+    /// How long the last one took.
+    pub last_pause: Option<Duration>,
+    /// Requests that came again.
+    pub resent: u64,
+}
+
+impl Hub {
+    /// Without a worker.
+    pub fn new(queues: usize, lock_memory: bool) -> io::Result<Self> {
+        Ok(Self {
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            resent: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            resent_before: Mutex::new(0),
+            queues,
+            lock_memory,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues of the worker.
+    pub fn queues(&self) -> usize {
+        self.queues
+    }
+
+    /// Looks at the state.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock().state)
+    }
+
+    /// Changes what the worker need not know.
+    pub fn note<T>(&self, note: impl FnOnce(&mut State) -> T) -> T {
+        note(&mut self.lock().state)
+    }
+
+    /// Health.
+    pub fn health(&self) -> Health {
+        let mut total = self
+            .resent_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut count = [0u8; 8];
+        if rustix::io::read(&self.resent, &mut count).is_ok() {
+            *total += u64::from_ne_bytes(count);
+        }
+        let inner = self.lock();
+        Health {
+            worker_pid: inner.worker_pid,
+            restarts: inner.restarts,
+            last_pause: inner.last_pause,
+            resent: *total,
+        }
+    }
+
+    /// Gives an order, and once it has been carried out changes the state accordingly. If the
+    /// worker dies over it, the next one is given it.
+    pub fn order<T>(
+        &self,
+        order: &Order,
+        fds: &[BorrowedFd<'_>],
+        commit: impl FnOnce(&mut State, Report) -> T,
+    ) -> Result<T, String> {
+        let mut inner = self.lock();
+        loop {
+            if inner.stopping {
+                return Err("the daemon is ending".into());
+            }
+            let Some(link) = &mut inner.link else {
+                inner = self
+                    .changed
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            match exchange(link, order, fds) {
+                Ok(Report::Failed { text }) => return Err(text),
+                Ok(report) => return Ok(commit(&mut inner.state, report)),
+                Err(_) => {
+                    // It is dead, or as good as that.
+                    inner.link = None;
+                    if let Some(pidfd) = &inner.pidfd {
+                        kill(pidfd.as_fd());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the worker, and lets nobody give orders any more.
+    pub fn stop(&self) {
+        let mut inner = self.lock();
+        inner.stopping = true;
+        inner.link = None;
+        if let Some(pidfd) = &inner.pidfd {
+            kill(pidfd.as_fd());
+        }
+        self.changed.notify_all();
+    }
+
+    /// Keeps a worker running until [`stop`](Self::stop). `began` is told of the first one, or why
+    /// there is none.
+    pub fn keep(&self, program: &Program, began: impl FnOnce(io::Result<()>)) {
+        let mut began = Some(began);
+        let mut fences: Vec<Fence> = Vec::new();
+        let mut died: Option<Instant> = None;
+        let mut rest = Duration::ZERO;
+        loop {
+            let started = Instant::now();
+            let outcome = self.one_life(program, &mut fences, died, &mut began);
+            died = Some(Instant::now());
+            if let (Err(error), Some(began)) = (outcome, began.take()) {
+                return began(Err(error));
+            }
+            if self.lock().stopping {
+                return;
+            }
+            rest = match started.elapsed() < SHORT_LIFE {
+                true => (2 * rest).clamp(Duration::from_millis(5), LONG_REST),
+                false => Duration::ZERO,
+            };
+            std::thread::sleep(rest);
+        }
+    }
+
+    /// Starts a worker and waits until it is dead.
+    fn one_life(
+        &self,
+        program: &Program,
+        fences: &mut Vec<Fence>,
+        died: Option<Instant>,
+        began: &mut Option<impl FnOnce(io::Result<()>)>,
+    ) -> io::Result<()> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let (fence, write_end) = Fence::new()?;
+        let mut child = program.worker(theirs)?;
+        let mut channel = Channel::new(ours);
+        let ready = self.prepare(&mut channel, write_end, fences);
+        // From now on this worker's I/O has to be waited for, too.
+        fences.push(fence);
+        let ready = ready.and_then(|()| self.publish(channel, &child, died));
+        if ready.is_ok() {
+            if let Some(began) = began.take() {
+                began(Ok(()));
+            }
+        } else {
+            let _ = child.kill();
+        }
+        child.wait()?;
+        let mut inner = self.lock();
+        inner.link = None;
+        inner.worker_pid = None;
+        inner.pidfd = None;
+        ready
+    }
+
+    /// Brings a new worker to where the last one was. It serves when all I/O of those before it has
+    /// ended, and not before.
+    fn prepare(
+        &self,
+        channel: &mut Channel,
+        write_end: OwnedFd,
+        fences: &mut Vec<Fence>,
+    ) -> io::Result<()> {
+        channel.set_patience(Some(START_PATIENCE))?;
+        let begin = Order::Begin {
+            queues: self.queues,
+            lock_memory: self.lock_memory,
+        };
+        must(channel, &begin, &[write_end.as_fd(), self.resent.as_fd()])?;
+        drop(write_end);
+        let (holdings, devices, clones) = self.look(|state| {
+            let clones = state.folder.as_ref().map(|f| f.clones.clone());
+            let holdings: Vec<Holding> = state.holdings.values().cloned().collect();
+            (holdings, state.lower_first(), clones)
+        });
+        for holding in holdings {
+            let order = Order::Backing(holding.order.clone());
+            must(channel, &order, &holding.descriptors())?;
+        }
+        for device in devices {
+            must(channel, &Order::Device(device), &[])?;
+        }
+        if let Some(clones) = &clones {
+            let fds: Vec<BorrowedFd<'_>> = clones.iter().map(|fd| fd.as_fd()).collect();
+            must(channel, &Order::Folder, &fds)?;
+        }
+        for fence in fences.drain(..) {
+            fence.wait()?;
+        }
+        must(channel, &Order::Serve, &[])?;
+        channel.set_patience(Some(ORDER_PATIENCE))
+    }
+
+    fn publish(&self, channel: Channel, child: &Child, died: Option<Instant>) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_child(child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        let mut inner = self.lock();
+        if inner.stopping {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if let Some(died) = died {
+            if let Some(folder) = inner.state.folder.as_ref()
+                && folder.negotiated.resends()
+            {
+                mount::resend(folder.mounted.fd()).map_err(io::Error::other)?;
+            }
+            inner.restarts += 1;
+            inner.last_pause = Some(died.elapsed());
+        }
+        inner.link = Some(channel);
+        inner.worker_pid = Some(child.id());
+        inner.pidfd = Some(pidfd);
+        self.changed.notify_all();
+        Ok(())
+    }
+}
+
+fn kill(pidfd: BorrowedFd<'_>) {
+    // Fails only if it is dead already.
+    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+}
+
+fn exchange(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<Report> {
+    channel.send(order, fds)?;
+    match channel.receive::<Report>()? {
+        Some((report, _)) => Ok(report),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// An order that only a worker that is broken refuses.
+fn must(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    match exchange(channel, order, fds)? {
+        Report::Failed { text } => Err(io::Error::other(text)),
+        Report::Done | Report::Figures(_) => Ok(()),
+    }
+}
+
+/// The read end of the pipe whose write end a worker's rings hold on to.
+struct Fence(OwnedFd);
+
+impl Fence {
+    fn new() -> io::Result<(Self, OwnedFd)> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok((Self(read), write))
+    }
+
+    /// Waits for the hang-up: the kernel has let go of the last write end, so the last operation of
+    /// the last ring has ended. There is no limit: without this proof nobody may serve.
+    fn wait(self) -> io::Result<()> {
+        loop {
+            let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
+            if fds[0].revents().contains(PollFlags::HUP) {
+                return Ok(());
+            }
+        }
+    }
+}

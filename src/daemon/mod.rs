@@ -1,0 +1,33 @@
+//! The long-lived owner of live devices: a supervisor that holds descriptors and state, and a
+//! worker that does the I/O. See `docs/daemon.md`.
+//!
+//! From the outside in:
+//!
+//! * [`client`], [`proto`]: what commands use, and what they say;
+//! * [`server`]: socket, clients, beginning and end;
+//! * `supervisor`: making and removing devices;
+//! * `hub`: the state, and a worker kept running over it;
+//! * `order`, `worker`: what the worker is told, and does;
+//! * `holdings`, `nodes`, `process`, `channel`: backing devices, loop devices and links, processes,
+//!   messages.
+
+mod channel;
+pub mod client;
+mod holdings;
+mod hub;
+mod nodes;
+mod order;
+mod process;
+pub mod proto;
+pub mod server;
+mod supervisor;
+mod worker;
+
+pub use process::WORKER_NAME;
+
+/// The whole of a worker process: its orders come through standard input.
+pub fn worker_main() -> std::io::Result<()> {
+    use std::os::fd::{AsFd, OwnedFd};
+    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned()?;
+    worker::run(socket.into())
+}

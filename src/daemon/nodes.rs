@@ -1,0 +1,209 @@
+//! What makes a device visible: loop devices over the folder's files, and links.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::sys::loops;
+
+/// Tries at getting a loop device that somebody else has not taken meanwhile.
+const TRIES: usize = 64;
+/// How long a loop device may take to let go of its file.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A loop device of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoopNode {
+    /// `/dev/loopN`.
+    pub path: PathBuf,
+    /// Device number.
+    pub number: (u32, u32),
+}
+
+/// Attaches a loop device to a file. It passes the page cache by, and has blocks of `logical`
+/// bytes.
+pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode> {
+    let file = OpenOptions::new().read(true).write(!read_only).open(file)?;
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")?;
+    for _ in 0..TRIES {
+        let number = loops::free(control.as_fd())?;
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let device = open_loop(&path, number)?;
+        let attached = loops::attach(device.as_fd(), file.as_fd(), read_only, logical);
+        match attached {
+            Ok(()) => {
+                let rdev = device.metadata()?.rdev();
+                let node = LoopNode {
+                    path,
+                    number: (rustix::fs::major(rdev), rustix::fs::minor(rdev)),
+                };
+                if !loops::is_direct(device.as_fd())? {
+                    detach(&node)?;
+                    return Err(io::Error::other(
+                        "the loop device cannot pass the page cache by",
+                    ));
+                }
+                return Ok(node);
+            }
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::Error::other("no free loop device"))
+}
+
+/// Opens a loop device; where nobody makes nodes of new devices, it is made.
+fn open_loop(path: &Path, number: u32) -> io::Result<File> {
+    let open = || OpenOptions::new().read(true).write(true).open(path);
+    match open() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let mode = rustix::fs::Mode::from_raw_mode(0o660);
+            let kind = rustix::fs::FileType::BlockDevice;
+            let device = rustix::fs::makedev(loops::MAJOR, number);
+            match rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => open(),
+                Err(e) => Err(e.into()),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Detaches a loop device. Refused (`ResourceBusy`) while somebody else has it open or mounted.
+pub fn detach(node: &LoopNode) -> io::Result<()> {
+    if !is_attached(node) {
+        return Ok(());
+    }
+    let exclusive = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_EXCL)
+        .open(&node.path)?;
+    loops::detach(exclusive.as_fd())?;
+    drop(exclusive);
+    let began = Instant::now();
+    while is_attached(node) {
+        if began.elapsed() > PATIENCE {
+            // Somebody opened it in the last moment: it stays, until the next try.
+            let device = File::open(&node.path)?;
+            loops::keep(device.as_fd())?;
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+fn sysfs(node: &LoopNode) -> PathBuf {
+    let (major, minor) = node.number;
+    PathBuf::from(format!("/sys/dev/block/{major}:{minor}/loop/backing_file"))
+}
+
+fn is_attached(node: &LoopNode) -> bool {
+    std::fs::read_to_string(sysfs(node)).is_ok_and(|file| !file.trim().is_empty())
+}
+
+/// Detaches what a daemon that is dead has left: loop devices over files of its folder.
+pub fn detach_dead(folder: &Path) {
+    let Ok(blocks) = std::fs::read_dir("/sys/block") else {
+        return;
+    };
+    for block in blocks.flatten() {
+        let name = block.file_name().to_string_lossy().into_owned();
+        let file = std::fs::read_to_string(block.path().join("loop/backing_file"));
+        let ours = file.is_ok_and(|file| Path::new(file.trim_end()).starts_with(folder));
+        if !ours {
+            continue;
+        }
+        if let Ok(device) = File::open(Path::new("/dev").join(&name)) {
+            // Where it is mounted, it goes when that ends.
+            let _ = loops::detach(device.as_fd());
+        }
+    }
+}
+
+/// Makes a link. One that is there already is replaced only if it is a link.
+pub fn link(path: &Path, node: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_symlink() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something that is no link has this name",
+            ));
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    symlink(node, path)
+}
+
+/// Removes a link if it leads to `node`, and its folder if that is empty now.
+pub fn unlink(path: &Path, node: &Path) {
+    if std::fs::read_link(path).is_ok_and(|to| to == node) {
+        let _ = std::fs::remove_file(path);
+        let parent = path.parent();
+        if let Some(parent) = parent.filter(|p| p.file_name().is_some_and(|n| n != "mapper")) {
+            // Fails while other links are in it.
+            let _ = std::fs::remove_dir(parent);
+        }
+    }
+}
+
+/// Which of these nodes somebody has open, mounted, swaps to, or has put a device on.
+pub fn in_use(nodes: &[(PathBuf, Option<(u32, u32)>)]) -> Vec<bool> {
+    let mut used: Vec<bool> = nodes
+        .iter()
+        .map(|n| n.1.is_some_and(held_by_kernel))
+        .collect();
+    let mut mark = |to: &Path| {
+        for (n, (path, _)) in nodes.iter().enumerate() {
+            used[n] |= path == to;
+        }
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let name = process.file_name();
+        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        let Ok(fds) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        for fd in fds.flatten() {
+            if let Ok(to) = std::fs::read_link(fd.path()) {
+                mark(&to);
+            }
+        }
+    }
+    for line in std::fs::read_to_string("/proc/swaps")
+        .unwrap_or_default()
+        .lines()
+    {
+        mark(Path::new(
+            line.split_whitespace().next().unwrap_or_default(),
+        ));
+    }
+    used
+}
+
+/// Mounted, or below another device of the kernel's.
+fn held_by_kernel((major, minor): (u32, u32)) -> bool {
+    let holders = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/holders"));
+    if holders.is_ok_and(|mut h| h.next().is_some()) {
+        return true;
+    }
+    let number = format!("{major}:{minor}");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(2) == Some(&number))
+}

@@ -1,0 +1,182 @@
+//! What clients ask of the daemon, and what it answers.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A client's request.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Ask {
+    /// What is there.
+    Status {
+        /// Find out which devices are open, which takes longer.
+        open: bool,
+    },
+    /// End, unless devices are there.
+    Stop,
+    /// Make devices, in this order. All or none.
+    Activate {
+        /// Lower ones first.
+        devices: Vec<NewDevice>,
+    },
+    /// Remove devices. None that is open; stops at the first that cannot be removed.
+    Deactivate {
+        /// By uuid if it has one, else by name.
+        devices: Vec<String>,
+    },
+}
+
+/// A device to be made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewDevice {
+    /// device-mapper name.
+    pub name: String,
+    /// device-mapper uuid; empty if none.
+    pub uuid: String,
+    /// Refuses writes.
+    pub read_only: bool,
+    /// device-mapper's text. A word for a device is one of `backings`, the name of a device of the
+    /// daemon, or a path.
+    pub table: String,
+    /// What words of the table stand for.
+    pub backings: Vec<NewBacking>,
+    /// How it is shown, if at all.
+    pub export: Option<Export>,
+    /// Symbolic links to its node.
+    pub links: Vec<PathBuf>,
+}
+
+/// A file or device, or a part of one, for a table to lie on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewBacking {
+    /// The word in the table.
+    pub word: String,
+    /// Regular file or block device.
+    pub path: PathBuf,
+    /// First byte that is used.
+    pub start: u64,
+    /// Bytes used; to the end if none.
+    pub len: Option<u64>,
+    /// Block size in bytes to work with, if larger than the device's own.
+    pub logical: Option<u32>,
+}
+
+/// How a device is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Export {
+    /// A file.
+    Fuse,
+    /// A loop device over that file (root).
+    Loop,
+}
+
+/// The daemon's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// Done, and these are the devices made.
+    Made {
+        /// In the order asked for.
+        devices: Vec<DeviceStatus>,
+    },
+    /// The status.
+    Status(Box<Status>),
+    /// Not done; nothing has changed unless the text says so.
+    Refused {
+        /// Why, naming the object.
+        text: String,
+    },
+}
+
+/// State of the daemon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Of the program.
+    pub version: String,
+    /// Process that holds the descriptors.
+    pub supervisor_pid: u32,
+    /// Process that does the I/O; none while a new one is being started.
+    pub worker_pid: Option<u32>,
+    /// How often a worker was started in the place of one that died.
+    pub restarts: u64,
+    /// How long the last such start took, from the death on, in microseconds.
+    pub pause_us: Option<u64>,
+    /// Requests that came again after a worker died.
+    pub resent: u64,
+    /// `io_uring` or `pool`.
+    pub driver: String,
+    /// What a kill means here.
+    pub kill: Kill,
+    /// The kernel keeps request memory in place.
+    pub memory_pinned: bool,
+    /// What is locked, and what not.
+    pub memory: String,
+    /// The devices.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// What a kill of a process means, in words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Kill {
+    /// Consumers go on after a kill of the worker.
+    pub worker_survived: bool,
+    /// Of the worker.
+    pub worker: String,
+    /// Of the supervisor.
+    pub supervisor: String,
+    /// Of both.
+    pub both: String,
+}
+
+/// State of a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Number, from 0.
+    pub number: u32,
+    /// device-mapper name.
+    pub name: String,
+    /// device-mapper uuid.
+    pub uuid: String,
+    /// Bytes.
+    pub size: u64,
+    /// Refuses writes.
+    pub read_only: bool,
+    /// Its gate is shut.
+    pub suspended: bool,
+    /// There is a live table.
+    pub live_table: bool,
+    /// There is a loaded table.
+    pub loaded_table: bool,
+    /// The live table.
+    pub table: String,
+    /// How it is shown.
+    pub export: Option<Export>,
+    /// Its file or block device.
+    pub node: Option<PathBuf>,
+    /// Device number of its block device.
+    pub major_minor: Option<(u32, u32)>,
+    /// Links to the node.
+    pub links: Vec<PathBuf>,
+    /// Somebody has it open; known only if it was asked for.
+    pub open: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_as_they_are_written() {
+        let ask = Ask::Deactivate {
+            devices: vec!["vg-a".into()],
+        };
+        let text = serde_json::to_string(&ask).expect("written");
+        assert_eq!(text, r#"{"do":"deactivate","devices":["vg-a"]}"#);
+        assert_eq!(serde_json::from_str::<Ask>(&text).expect("read"), ask);
+        assert!(serde_json::from_str::<Ask>(r#"{"do":"explode"}"#).is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! The daemon as a whole: its run directory, its socket, its clients, its end.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::channel::Channel;
+use super::hub::Hub;
+use super::nodes;
+use super::process::{self, Program};
+use super::proto::{Answer, Ask};
+use super::supervisor::Supervisor;
+use crate::error::{Error, Kind, Result};
+use crate::sys::EndSignals;
+
+/// Name of the socket in the run directory.
+pub const SOCKET: &str = "daemon.sock";
+/// Clients at a time.
+const CLIENTS_MAX: usize = 64;
+/// A daemon without devices and clients ends after this time.
+const IDLE: Duration = Duration::from_secs(3);
+/// How often the main thread looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(250);
+/// A client that says nothing for so long is sent away.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
+/// Stacks of the supervisor's threads: small, since they are locked in memory.
+const STACK: usize = 512 << 10;
+
+/// What the daemon is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where socket, folder and links are.
+    pub run_dir: PathBuf,
+    /// Leave the terminal and its session, and end when nothing is active.
+    pub detach: bool,
+}
+
+/// Runs a daemon until it is told to end, or has had nothing to do for a while. `ready` is called
+/// when clients can connect.
+pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
+    // Before any thread starts, so that none of them is ended by a signal.
+    let signals = EndSignals::hold().map_err(|e| Error::io("cannot hold signals back", e))?;
+    if settings.detach {
+        // Fails only for the leader of a group, which has no terminal to leave.
+        let _ = rustix::process::setsid();
+    }
+    let run_dir = make_run_dir(&settings.run_dir)?;
+    let _only = lock(&run_dir)?;
+    let folder = run_dir.join("volumes");
+    clean(&folder);
+    let program = Program::copy().map_err(|e| Error::io("copying the program to memory", e))?;
+    let locked = rustix::process::geteuid().is_root() && process::lock_memory();
+    process::spare();
+    let queues = ulvm_engine::limits::Settings::default().clamped().queues;
+    let hub = Hub::new(queues, locked).map_err(|e| Error::io("an event descriptor", e))?;
+    let hub = Arc::new(hub);
+    let keeper = keep(&hub, program)?;
+    let server = Arc::new(Server {
+        supervisor: Supervisor::new(Arc::clone(&hub), folder.clone(), locked),
+        ending: AtomicBool::new(false),
+        clients: AtomicUsize::new(0),
+    });
+    let listener = listen(&run_dir)?;
+    watch_signals(signals, &server)?;
+    ready();
+    server.serve(&listener, !settings.detach);
+    let _ = std::fs::remove_file(run_dir.join(SOCKET));
+    // Unmounts the folder.
+    hub.note(|state| state.folder = None);
+    hub.stop();
+    // A keeper that panicked has printed why; there is nothing left for it to do.
+    let _ = keeper.join();
+    clean(&folder);
+    Ok(())
+}
+
+fn make_run_dir(dir: &Path) -> Result<PathBuf> {
+    let failed = |e| Error::io(dir.display(), e);
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(failed)?;
+    dir.canonicalize().map_err(failed)
+}
+
+/// One daemon per run directory.
+fn lock(run_dir: &Path) -> Result<File> {
+    let path = run_dir.join("daemon.lock");
+    let failed = |e| Error::io(path.display(), e);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(failed)?;
+    let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    match rustix::fs::flock(&file, operation) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
+            Kind::Locked,
+            format!("A daemon is running in {} already.", run_dir.display()),
+        )),
+        Err(e) => Err(failed(e.into())),
+    }
+}
+
+/// Takes away what a daemon that died with its worker has left.
+fn clean(folder: &Path) {
+    nodes::detach_dead(folder);
+    let mounted = || {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let word = folder.to_string_lossy().replace(' ', "\\040");
+        mounts
+            .lines()
+            .any(|l| l.split(' ').nth(4) == Some(word.as_str()))
+    };
+    for _ in 0..8 {
+        if !mounted() {
+            break;
+        }
+        let flags = rustix::mount::UnmountFlags::DETACH;
+        if rustix::mount::unmount(folder, flags).is_err() {
+            let helper = std::process::Command::new("fusermount3")
+                .args(["-u", "-z", "-q", "--"])
+                .arg(folder)
+                .status();
+            if helper.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+fn keep(hub: &Arc<Hub>, program: Program) -> Result<std::thread::JoinHandle<()>> {
+    let (tell, told) = mpsc::channel();
+    let hub = Arc::clone(hub);
+    let keeper = std::thread::Builder::new()
+        .name("ulvm-keeper".into())
+        .stack_size(STACK)
+        .spawn(move || hub.keep(&program, |outcome| drop(tell.send(outcome))))
+        .map_err(|e| Error::io("starting a thread", e))?;
+    match told.recv() {
+        Ok(Ok(())) => Ok(keeper),
+        Ok(Err(e)) => Err(Error::io("starting the worker", e)),
+        Err(_) => Err(Error::new(Kind::Internal, "The worker cannot be started.")),
+    }
+}
+
+fn listen(run_dir: &Path) -> Result<UnixListener> {
+    let path = run_dir.join(SOCKET);
+    let failed = |e| Error::io(path.display(), e);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(&path, mode).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn watch_signals(signals: EndSignals, server: &Arc<Server>) -> Result<()> {
+    let server = Arc::clone(server);
+    std::thread::Builder::new()
+        .name("ulvm-signals".into())
+        .stack_size(STACK)
+        .spawn(move || {
+            while signals.wait().is_ok() {
+                // While devices are active nothing happens: who wants the end deactivates them.
+                server.try_end();
+            }
+        })
+        .map(drop)
+        .map_err(|e| Error::io("starting a thread", e))
+}
+
+struct Server {
+    supervisor: Supervisor,
+    ending: AtomicBool,
+    clients: AtomicUsize,
+}
+
+impl Server {
+    fn serve(self: &Arc<Self>, listener: &UnixListener, stay: bool) {
+        let mut busy = Instant::now();
+        let wait = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: LOOK.subsec_nanos().into(),
+        };
+        while !self.ending.load(Ordering::Acquire) {
+            let mut fds = [PollFd::new(listener, PollFlags::IN)];
+            // Interrupted or timed out: the reasons to go on are looked at again.
+            let _ = rustix::event::poll(&mut fds, Some(&wait));
+            while let Ok((socket, _)) = listener.accept() {
+                self.welcome(socket);
+            }
+            if self.clients.load(Ordering::Acquire) > 0 || !self.supervisor.idle() {
+                busy = Instant::now();
+            } else if !stay && busy.elapsed() > IDLE {
+                self.try_end();
+            }
+        }
+    }
+
+    /// Ends unless devices are there.
+    fn try_end(&self) -> bool {
+        let idle = self.supervisor.idle();
+        if idle {
+            self.ending.store(true, Ordering::Release);
+        }
+        idle
+    }
+
+    fn welcome(self: &Arc<Self>, socket: UnixStream) {
+        let allowed = rustix::net::sockopt::socket_peercred(socket.as_fd())
+            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        if !allowed || self.clients.fetch_add(1, Ordering::AcqRel) >= CLIENTS_MAX {
+            if allowed {
+                self.clients.fetch_sub(1, Ordering::AcqRel);
+            }
+            return;
+        }
+        let server = Arc::clone(self);
+        let spawned = std::thread::Builder::new()
+            .name("ulvm-client".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                // A client that breaks off, or sends what is no request, is left alone.
+                let _ = server.talk(socket);
+                server.clients.fetch_sub(1, Ordering::AcqRel);
+            });
+        if spawned.is_err() {
+            self.clients.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn talk(&self, socket: UnixStream) -> io::Result<()> {
+        socket.set_nonblocking(false)?;
+        let mut channel = Channel::new(socket);
+        channel.set_patience(Some(CLIENT_PATIENCE))?;
+        loop {
+            let ask = match channel.receive::<Ask>() {
+                Ok(Some((ask, _))) => ask,
+                Ok(None) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    let text = e.to_string();
+                    return channel.send(&Answer::Refused { text }, &[]);
+                }
+                Err(e) => return Err(e),
+            };
+            let answer = match ask {
+                Ask::Stop => self.stop(),
+                other => self.supervisor.answer(other),
+            };
+            channel.send(&answer, &[])?;
+        }
+    }
+
+    fn stop(&self) -> Answer {
+        match self.try_end() {
+            true => Answer::Done,
+            false => Answer::Refused {
+                text: "devices are active; deactivate them first".into(),
+            },
+        }
+    }
+}

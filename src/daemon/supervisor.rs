@@ -1,0 +1,469 @@
+//! What is done for clients: making and removing devices, and telling what there is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ulvm_engine::backend::Backing;
+use ulvm_engine::device::Device;
+use ulvm_engine::export::fuse::Mounted;
+use ulvm_engine::table_text::{Resolve, parse};
+
+use super::holdings::{self, Holding, path_of};
+use super::hub::{Entry, FolderHeld, Hub, State};
+use super::nodes;
+use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
+use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
+
+/// Longest name of a device, as device-mapper has it.
+const NAME_MAX: usize = 127;
+/// Most devices of a daemon.
+const DEVICES_MAX: usize = 65_536;
+/// How long the kernel may take to begin a conversation over a folder that was just mounted.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Serves clients' requests, one that changes something at a time.
+pub struct Supervisor {
+    hub: Arc<Hub>,
+    /// Where the files of devices are.
+    folder: PathBuf,
+    locked: bool,
+    changing: Mutex<()>,
+}
+
+impl Supervisor {
+    /// `folder` is where devices are shown as files.
+    pub fn new(hub: Arc<Hub>, folder: PathBuf, locked: bool) -> Self {
+        Self {
+            hub,
+            folder,
+            locked,
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// Are there devices?
+    pub fn idle(&self) -> bool {
+        self.hub.look(|state| state.devices.is_empty())
+    }
+
+    /// Answers a request. [`Ask::Stop`] is not for this.
+    pub fn answer(&self, ask: Ask) -> Answer {
+        let done = match ask {
+            Ask::Status { open } => self.status(open).map(|s| Answer::Status(Box::new(s))),
+            Ask::Activate { devices } => self
+                .activate(&devices)
+                .map(|devices| Answer::Made { devices }),
+            Ask::Deactivate { devices } => self.deactivate(&devices).map(|()| Answer::Done),
+            Ask::Stop => Err("not now".into()),
+        };
+        done.unwrap_or_else(|text| Answer::Refused { text })
+    }
+
+    fn activate(&self, devices: &[NewDevice]) -> Result<Vec<DeviceStatus>, String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = Vec::with_capacity(devices.len());
+        for new in devices {
+            match self.make(new) {
+                Ok(number) => made.push(number),
+                Err(error) => {
+                    let text = format!("{}: {error}", new.name);
+                    return Err(self.undo(&made, text));
+                }
+            }
+        }
+        let status = |state: &State| {
+            let entries = made.iter().filter_map(|n| state.devices.get(n));
+            entries.map(device_status).collect()
+        };
+        Ok(self.hub.look(status))
+    }
+
+    /// Removes what was made before a step failed; adds to its message what cannot be removed.
+    fn undo(&self, made: &[u32], mut text: String) -> String {
+        for number in made.iter().rev() {
+            if let Err(error) = self.remove(*number) {
+                text.push_str(&format!("; cannot be undone: {error}"));
+            }
+        }
+        self.drop_unused();
+        text
+    }
+
+    fn make(&self, new: &NewDevice) -> Result<u32, String> {
+        check_name(&new.name)?;
+        let number = self.hub.look(|state| free_number(state, new))?;
+        let (live, model, opened) = self.model(new)?;
+        for holding in opened {
+            let order = Order::Backing(holding.order.clone());
+            let fds = holding.clone();
+            self.hub.order(&order, &fds.descriptors(), |state, _| {
+                state.holdings.insert(holding.order.id, holding);
+            })?;
+        }
+        let order = DeviceOrder {
+            number,
+            name: new.name.clone(),
+            uuid: new.uuid.clone(),
+            read_only: new.read_only,
+            live: Some(live),
+            suspended: false,
+            shown: false,
+        };
+        let entry = Entry {
+            order: order.clone(),
+            model,
+            export: None,
+            loop_node: None,
+            node: None,
+            links: Vec::new(),
+        };
+        let made = self.hub.order(&Order::Device(order), &[], |state, _| {
+            state.devices.insert(number, entry);
+        });
+        let shown = made.and_then(|()| self.show(number, new));
+        if let Err(error) = shown {
+            return Err(self.undo(&[number], error));
+        }
+        Ok(number)
+    }
+
+    /// The device without a worker, and the backing devices that had to be opened for it.
+    fn model(&self, new: &NewDevice) -> Result<(TableOrder, Arc<Device>, Vec<Holding>), String> {
+        let mut opener = Opener {
+            hub: &self.hub,
+            new,
+            words: BTreeMap::new(),
+            opened: Vec::new(),
+        };
+        let table = parse(&new.table, &mut opener).map_err(|e| e.to_string())?;
+        let live = TableOrder {
+            text: new.table.clone(),
+            words: opener.words,
+        };
+        let model = Device::with_table(&new.name, table);
+        Ok((live, model, opener.opened))
+    }
+
+    /// Shows a device: as a file, over that as a loop device, and with links to it.
+    fn show(&self, number: u32, new: &NewDevice) -> Result<(), String> {
+        let Some(export) = new.export else {
+            return Ok(());
+        };
+        self.mount()?;
+        let entry = self.entry(number)?;
+        let order = DeviceOrder {
+            shown: true,
+            ..entry.order
+        };
+        let file = self.folder.join(&order.name);
+        let node = file.clone();
+        self.hub
+            .order(&Order::Device(order.clone()), &[], |state, _| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.order = order;
+                    entry.export = Some(export);
+                    entry.node = Some(node);
+                }
+            })?;
+        self.appear(number, new, &file)
+    }
+
+    fn appear(&self, number: u32, new: &NewDevice, file: &Path) -> Result<(), String> {
+        let entry = self.entry(number)?;
+        let mut node = file.to_owned();
+        if new.export == Some(Export::Loop) {
+            let logical = entry.model.logical_block();
+            let made = nodes::attach(file, new.read_only, logical)
+                .map_err(|e| format!("attaching a loop device: {e}"))?;
+            node.clone_from(&made.path);
+            self.hub.note(|state| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.node = Some(made.path.clone());
+                    entry.loop_node = Some(made);
+                }
+            });
+        }
+        for path in &new.links {
+            nodes::link(path, &node).map_err(|e| format!("{}: {e}", path.display()))?;
+            self.hub.note(|state| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.links.push(path.clone());
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn entry(&self, number: u32) -> Result<Entry, String> {
+        let entry = self.hub.look(|state| state.devices.get(&number).cloned());
+        entry.ok_or_else(|| "no such device".to_owned())
+    }
+
+    /// Mounts the folder if it is not.
+    fn mount(&self) -> Result<(), String> {
+        if self.hub.look(|state| state.folder.is_some()) {
+            return Ok(());
+        }
+        let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", self.folder.display());
+        std::fs::create_dir_all(&self.folder).map_err(|e| failed(&e))?;
+        let mounted = Mounted::new(&self.folder, false).map_err(|e| e.to_string())?;
+        let negotiated = mounted.handshake(HANDSHAKE).map_err(|e| e.to_string())?;
+        let clones = (0..self.hub.queues()).map(|_| mounted.clone_fd().map(Arc::new));
+        let clones: Vec<_> = clones
+            .collect::<Result<_, _>>()
+            .map_err(|e| e.to_string())?;
+        let fds = clones.clone();
+        let fds: Vec<_> = fds.iter().map(std::os::fd::AsFd::as_fd).collect();
+        self.hub.order(&Order::Folder, &fds, |state, _| {
+            state.folder = Some(FolderHeld {
+                mounted,
+                clones,
+                negotiated,
+            });
+        })
+    }
+
+    fn deactivate(&self, devices: &[String]) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = Vec::with_capacity(devices.len());
+        for name in devices {
+            let found = self.hub.look(|state| state.find(name));
+            numbers.push(found.ok_or_else(|| format!("{name}: no such device"))?);
+        }
+        let nodes: Vec<_> = self.hub.look(|state| {
+            let entries = numbers.iter().filter_map(|n| state.devices.get(n));
+            entries.map(node_of).collect()
+        });
+        let open = nodes::in_use(&nodes);
+        if let Some(n) = open.iter().position(|open| *open) {
+            return Err(format!("{}: in use", devices[n]));
+        }
+        let removed = numbers.iter().try_for_each(|number| self.remove(*number));
+        self.drop_unused();
+        removed
+    }
+
+    /// Removes a device that nobody has open.
+    fn remove(&self, number: u32) -> Result<(), String> {
+        let entry = self.entry(number)?;
+        let name = &entry.order.name;
+        if let Some(above) = self.hub.look(|s| s.above(number).map(str::to_owned)) {
+            return Err(format!("{name}: used by {above}"));
+        }
+        if let Some(node) = &entry.loop_node {
+            nodes::detach(node).map_err(|e| match e.kind() {
+                std::io::ErrorKind::ResourceBusy => format!("{name}: in use"),
+                _ => format!("{name}: {}: {e}", node.path.display()),
+            })?;
+        }
+        if let Some(node) = &entry.node {
+            entry
+                .links
+                .iter()
+                .for_each(|path| nodes::unlink(path, node));
+        }
+        self.hub.note(|state| {
+            if let Some(entry) = state.devices.get_mut(&number) {
+                entry.loop_node = None;
+                entry.links.clear();
+            }
+        });
+        self.hub.order(&Order::Remove { number }, &[], |state, _| {
+            state.devices.remove(&number);
+        })
+    }
+
+    /// Closes backing devices that no table lies on any more.
+    fn drop_unused(&self) {
+        let backings = self
+            .hub
+            .look(|state| holdings::unused(&state.holdings, &state.used_holdings()));
+        if backings.is_empty() {
+            return;
+        }
+        let gone = backings.clone();
+        // What the worker does not close now, it is not given again when it is started anew.
+        let _ = self.hub.order(&Order::Drop { backings }, &[], |state, _| {
+            gone.iter().for_each(|id| drop(state.holdings.remove(id)));
+        });
+    }
+
+    fn status(&self, open: bool) -> Result<Status, String> {
+        let figures = self
+            .hub
+            .order(&Order::Figures, &[], |_, report| match report {
+                Report::Figures(figures) => figures,
+                Report::Done | Report::Failed { .. } => Figures::default(),
+            })?;
+        let (mut devices, resends) = self.hub.look(|state| {
+            let devices: Vec<DeviceStatus> = state.devices.values().map(device_status).collect();
+            let resends = state.folder.as_ref().map(|f| f.negotiated.resends());
+            (devices, resends)
+        });
+        if open {
+            let nodes: Vec<_> = devices
+                .iter()
+                .map(|d| (d.node.clone().unwrap_or_default(), d.major_minor))
+                .collect();
+            let used = nodes::in_use(&nodes);
+            for (device, used) in devices.iter_mut().zip(used) {
+                device.open = Some(used);
+            }
+        }
+        let health = self.hub.health();
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            supervisor_pid: std::process::id(),
+            worker_pid: health.worker_pid,
+            restarts: health.restarts,
+            pause_us: health.last_pause.map(|p| p.as_micros() as u64),
+            resent: health.resent,
+            driver: figures.driver,
+            kill: kill(resends),
+            memory_pinned: figures.pinned,
+            memory: memory(self.locked, figures.locked),
+            devices,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
+    match plain && name.len() <= NAME_MAX {
+        true => Ok(()),
+        false => Err("no name for a device".into()),
+    }
+}
+
+/// The lowest number that no device has; an error if the name or uuid is taken.
+fn free_number(state: &State, new: &NewDevice) -> Result<u32, String> {
+    if state.devices.values().any(|e| e.order.name == new.name) {
+        return Err("a device of this name exists".into());
+    }
+    if !new.uuid.is_empty() && state.devices.values().any(|e| e.order.uuid == new.uuid) {
+        return Err(format!("a device with uuid {} exists", new.uuid));
+    }
+    if state.devices.len() >= DEVICES_MAX {
+        return Err("too many devices".into());
+    }
+    let free = (0..).find(|n| !state.devices.contains_key(n));
+    free.ok_or_else(|| "too many devices".into())
+}
+
+fn node_of(entry: &Entry) -> (PathBuf, Option<(u32, u32)>) {
+    let number = entry.loop_node.as_ref().map(|l| l.number);
+    (entry.node.clone().unwrap_or_default(), number)
+}
+
+fn device_status(entry: &Entry) -> DeviceStatus {
+    let order = &entry.order;
+    DeviceStatus {
+        number: order.number,
+        name: order.name.clone(),
+        uuid: order.uuid.clone(),
+        size: entry.model.size(),
+        read_only: order.read_only,
+        suspended: order.suspended,
+        live_table: order.live.is_some(),
+        loaded_table: entry.model.inactive_table().is_some(),
+        table: entry.model.table().map_or(String::new(), |t| t.text()),
+        export: entry.export,
+        node: entry.node.clone(),
+        major_minor: entry.loop_node.as_ref().map(|l| l.number),
+        links: entry.links.clone(),
+        open: None,
+    }
+}
+
+/// What kills mean, given whether the kernel sends requests again (unknown before the first device
+/// is shown).
+fn kill(resends: Option<bool>) -> Kill {
+    let worker = match resends {
+        Some(false) => {
+            "I/O under way fails: this kernel cannot send requests again (Linux 6.9 and later can)"
+        }
+        None => "nothing: no device is shown",
+        Some(true) => "consumers of files and loop devices see a pause",
+    };
+    Kill {
+        worker_survived: resends != Some(false),
+        worker: worker.to_owned(),
+        supervisor:
+            "the worker serves on, but nothing can be changed, and a kill of it is not survived"
+                .to_owned(),
+        both: "files and loop devices give errors; the next start takes them away".to_owned(),
+    }
+}
+
+fn memory(supervisor: bool, worker: bool) -> String {
+    match (supervisor, worker) {
+        (true, true) => "locked".to_owned(),
+        _ => "not locked: the limit for locked memory is too low (root has none); request memory is touched beforehand".to_owned(),
+    }
+}
+
+/// Finds what the words of a table stand for; opens what is not open yet.
+struct Opener<'a> {
+    hub: &'a Hub,
+    new: &'a NewDevice,
+    words: BTreeMap<String, Word>,
+    opened: Vec<Holding>,
+}
+
+impl Opener<'_> {
+    fn device(&self, word: &str) -> Option<(u32, Arc<Device>)> {
+        let name = word.strip_prefix("/dev/mapper/").unwrap_or(word);
+        self.hub.look(|state| {
+            let number = state.find(name)?;
+            let entry = state.devices.get(&number)?;
+            Some((number, Arc::clone(&entry.model)))
+        })
+    }
+
+    fn open(&mut self, wanted: &NewBacking) -> Result<(u64, Arc<Backing>), String> {
+        let failed = |e: std::io::Error| format!("{}: {e}", wanted.path.display());
+        let key = holdings::key(wanted).map_err(failed)?;
+        let same = |h: &&Holding| h.key == key;
+        let known = self.opened.iter().find(same).cloned();
+        let known = known.or_else(|| self.hub.look(|s| s.holdings.values().find(same).cloned()));
+        if let Some(holding) = known {
+            if holding.order.read_only && !self.new.read_only {
+                let path = wanted.path.display();
+                return Err(format!("{path}: open for reading only, for another device"));
+            }
+            return Ok((holding.order.id, holding.backing));
+        }
+        let id = self.hub.note(|state| {
+            state.next_holding += 1;
+            state.next_holding
+        });
+        let holding = Holding::open(id, key, wanted, self.new.read_only)?;
+        let backing = Arc::clone(&holding.backing);
+        self.opened.push(holding);
+        Ok((id, backing))
+    }
+}
+
+impl Resolve for Opener<'_> {
+    fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+        let given = self.new.backings.iter().find(|b| b.word == word);
+        if given.is_none()
+            && let Some((number, device)) = self.device(word)
+        {
+            self.words.insert(word.to_owned(), Word::Device(number));
+            return Ok(Arc::new(Backing::device(device)));
+        }
+        let wanted = given.cloned().unwrap_or_else(|| NewBacking {
+            word: word.to_owned(),
+            path: path_of(word),
+            start: 0,
+            len: None,
+            logical: None,
+        });
+        let (id, backing) = self.open(&wanted)?;
+        self.words.insert(word.to_owned(), Word::Backing(id));
+        Ok(backing)
+    }
+}

@@ -1,0 +1,269 @@
+//! The process that does the I/O. It knows nothing but what the supervisor orders, holds nothing
+//! that the supervisor does not hold too, and may be killed at any moment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ulvm_engine::backend::{Backing, Held, OpenHow};
+use ulvm_engine::device::Device;
+use ulvm_engine::event::EventLog;
+use ulvm_engine::export::fuse::{Budget, Prepared, Volumes};
+use ulvm_engine::limits::Settings;
+use ulvm_engine::queue::Engine;
+use ulvm_engine::sync::SyncDevice;
+use ulvm_engine::table::Table;
+use ulvm_engine::table_text::{Resolve, parse};
+
+use super::channel::Channel;
+use super::order::{BackingOrder, DeviceOrder, Figures, Order, Report, TableOrder, Word};
+use super::process;
+
+/// How long a device's requests may take to end before a table is swapped or the device goes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A backing device, and the lock that is kept with it.
+struct Below {
+    backing: Arc<Backing>,
+    _lock: Option<OwnedFd>,
+}
+
+struct Above {
+    order: DeviceOrder,
+    device: Arc<Device>,
+}
+
+/// What has been made by order.
+struct Worker {
+    engine: Arc<Engine>,
+    locked: bool,
+    volumes: Arc<Volumes>,
+    backings: HashMap<u64, Below>,
+    devices: BTreeMap<u32, Above>,
+    log: Arc<EventLog>,
+    /// Servers that wait for the order to serve.
+    prepared: Option<Prepared>,
+    pinned: bool,
+    serving: bool,
+}
+
+/// Carries out orders from `socket`. Without a supervisor it goes on serving what it has, and ends
+/// if that is nothing.
+pub fn run(socket: UnixStream) -> io::Result<()> {
+    let mut channel = Channel::new(socket);
+    let Some(mut worker) = begin(&mut channel)? else {
+        return Ok(());
+    };
+    loop {
+        let (order, fds) = match channel.receive::<Order>() {
+            Ok(Some(received)) => received,
+            Ok(None) | Err(_) if worker.devices.is_empty() => return Ok(()),
+            Ok(None) | Err(_) => loop {
+                std::thread::park();
+            },
+        };
+        let report = worker.carry_out(order, fds);
+        let report = report.unwrap_or_else(|text| Report::Failed { text });
+        // Without anybody to tell, the next receive says so too.
+        let _ = channel.send(&report, &[]);
+    }
+}
+
+/// The first order. None if there is none.
+fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
+    let Some((order, mut fds)) = channel.receive::<Order>()? else {
+        return Ok(None);
+    };
+    let (
+        Order::Begin {
+            queues,
+            lock_memory,
+        },
+        Some(resent),
+        Some(fence),
+    ) = (order, fds.pop(), fds.pop())
+    else {
+        return Err(io::ErrorKind::InvalidData.into());
+    };
+    let locked = lock_memory && process::lock_memory();
+    process::spare();
+    let settings = Settings {
+        queues,
+        ..Settings::default()
+    };
+    let engine =
+        Engine::start_fenced(&settings, Some(Arc::new(fence))).map_err(io::Error::other)?;
+    channel.send(&Report::Done, &[])?;
+    Ok(Some(Worker {
+        engine: Arc::new(engine),
+        locked,
+        volumes: Volumes::empty(Some(resent)),
+        backings: HashMap::new(),
+        devices: BTreeMap::new(),
+        log: Arc::default(),
+        prepared: None,
+        pinned: false,
+        serving: false,
+    }))
+}
+
+impl Worker {
+    fn carry_out(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<Report, String> {
+        match order {
+            Order::Begin { .. } => return Err("begun already".into()),
+            Order::Backing(order) => self.backing(&order, fds)?,
+            Order::Drop { backings } => {
+                for id in backings {
+                    self.backings.remove(&id);
+                }
+            }
+            Order::Folder => self.folder(fds)?,
+            Order::Device(order) => self.device(order)?,
+            Order::Remove { number } => self.remove(number)?,
+            Order::Serve => {
+                self.serving = true;
+                if let Some(prepared) = self.prepared.take() {
+                    prepared.begin(&self.engine);
+                }
+            }
+            Order::Figures => return Ok(Report::Figures(self.figures())),
+        }
+        Ok(Report::Done)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            resent: self.volumes.resent(),
+            driver: self.engine.driver().to_owned(),
+            pinned: self.pinned,
+            locked: self.locked,
+        }
+    }
+
+    fn backing(&mut self, order: &BackingOrder, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let mut fds = fds.into_iter();
+        let fd = fds.next().ok_or("a descriptor is missing")?;
+        let how = OpenHow {
+            read_only: order.read_only,
+            start: order.start,
+            len: order.len,
+            logical: order.logical,
+            ..OpenHow::default()
+        };
+        let held = Held {
+            fd,
+            lock: None,
+            direct: order.direct,
+        };
+        let backing = Backing::adopt(held, &order.path, &how).map_err(|e| e.to_string())?;
+        let below = Below {
+            backing: Arc::new(backing),
+            _lock: fds.next(),
+        };
+        self.backings.insert(order.id, below);
+        Ok(())
+    }
+
+    fn folder(&mut self, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let budget = match rustix::process::geteuid().is_root() {
+            true => Budget::Ample,
+            false => Budget::Small,
+        };
+        let prepared = Prepared::new(fds, &self.volumes, budget).ok_or("no memory")?;
+        self.pinned = prepared.pinned();
+        if self.serving {
+            prepared.begin(&self.engine);
+        } else {
+            self.prepared = Some(prepared);
+        }
+        Ok(())
+    }
+
+    fn device(&mut self, order: DeviceOrder) -> Result<(), String> {
+        let number = order.number;
+        let before = self.devices.get(&number);
+        let same_table = before.is_some_and(|b| b.order.live == order.live);
+        let device = match before {
+            Some(before) => Arc::clone(&before.device),
+            None => Device::new(&order.name, &order.uuid, Arc::clone(&self.log)),
+        };
+        if let Some(live) = order.live.as_ref().filter(|_| !same_table) {
+            let table = self.table(live)?;
+            device.load(table).map_err(|e| e.to_string())?;
+            device.resume(PATIENCE).map_err(|e| e.to_string())?;
+        }
+        device.set_read_only(order.read_only);
+        let gate = match order.suspended {
+            true => device.suspend(true, PATIENCE),
+            false => device.resume(PATIENCE),
+        };
+        gate.map_err(|e| e.to_string())?;
+        if !order.shown {
+            self.volumes.take(number as usize);
+        } else if !self.volumes.put(number as usize, &order.name, &device) {
+            return Err(format!("{}: no file can have this name", order.name));
+        }
+        self.devices.insert(number, Above { order, device });
+        Ok(())
+    }
+
+    fn table(&self, order: &TableOrder) -> Result<Table, String> {
+        let mut words = Words {
+            worker: self,
+            words: &order.words,
+        };
+        parse(&order.text, &mut words).map_err(|e| e.to_string())
+    }
+
+    fn remove(&mut self, number: u32) -> Result<(), String> {
+        let Some(above) = self.devices.get(&number) else {
+            return Ok(());
+        };
+        self.volumes.take(number as usize);
+        if let Err(error) = flush(&above.device) {
+            if above.order.shown {
+                self.volumes
+                    .put(number as usize, &above.order.name, &above.device);
+            }
+            return Err(format!(
+                "{}: the last flush failed: {error}",
+                above.order.name
+            ));
+        }
+        self.devices.remove(&number);
+        Ok(())
+    }
+}
+
+fn flush(device: &Arc<Device>) -> Result<(), ulvm_engine::error::Error> {
+    if device.read_only() || device.suspended() || device.table().is_none() {
+        return Ok(());
+    }
+    let mut device = SyncDevice::new(Arc::clone(device))?;
+    Ok(device.flush()?)
+}
+
+struct Words<'a> {
+    worker: &'a Worker,
+    words: &'a BTreeMap<String, Word>,
+}
+
+impl Resolve for Words<'_> {
+    fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
+        let found = match self.words.get(word) {
+            Some(Word::Backing(id)) => {
+                let below = self.worker.backings.get(id);
+                below.map(|below| Arc::clone(&below.backing))
+            }
+            Some(Word::Device(number)) => {
+                let above = self.worker.devices.get(number);
+                above.map(|above| Arc::new(Backing::device(Arc::clone(&above.device))))
+            }
+            None => None,
+        };
+        found.ok_or_else(|| format!("{word}: not handed over"))
+    }
+}

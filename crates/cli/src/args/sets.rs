@@ -174,6 +174,7 @@ pub const LVCHANGE: &[Opt] = &[
     Opt::Writebehind,
     Opt::Writemostly,
     Opt::Zero,
+    Opt::Export,
 ];
 /// Options of `lvconvert` beside the common ones; for when there is such a command.
 #[allow(dead_code)]
@@ -305,6 +306,7 @@ pub const LVCREATE: &[Opt] = &[
     Opt::Virtualoriginsize,
     Opt::WipeSignatures,
     Opt::Zero,
+    Opt::Export,
 ];
 /// Options of `lvdisplay` beside the common ones.
 pub const LVDISPLAY: &[Opt] = &[
@@ -689,6 +691,7 @@ pub const VGCHANGE: &[Opt] = &[
     Opt::Units,
     Opt::Uuid,
     Opt::VgMetadataCopies,
+    Opt::Export,
 ];
 /// Options of `vgck` beside the common ones.
 pub const VGCK: &[Opt] = &[

@@ -1,14 +1,139 @@
-//! What commands say about activation as long as the engine does not serve devices.
+//! Activating and deactivating, as the options of several commands ask for it.
 
+use ulvm::activate::live::{Activation, Live, Place};
+use ulvm::activate::plan::Filler;
+use ulvm::daemon::proto::Export;
+use ulvm::error::{Error, Kind, Result};
+use ulvm::inventory::VgRead;
+use ulvm::session::Session;
+use ulvm_metadata::model::{LvKey, Vg};
+use ulvm_metadata::ops::lv_tree::full_name;
+
+use super::content::missing;
+use super::vgcreate::dev_dir;
 use crate::args::{Args, Opt};
 use crate::context::Context;
 
-/// Says once that nothing is activated; not where the user has said so with `--driverloaded n`.
-pub fn note(ctx: &Context, told: &mut bool) {
-    if ctx.driver_loaded() && !*told {
-        ctx.ui()
-            .warn("Activation is not available yet: only metadata are changed.");
-        *told = true;
+/// What a word of `--activate` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wanted {
+    /// Active.
+    On,
+    /// Active, if it is one of those that are activated by themselves.
+    Auto,
+    /// Not active.
+    Off,
+}
+
+/// `--activate`, or its old name.
+pub fn wanted(args: &Args) -> Option<Wanted> {
+    let word = args
+        .text(Opt::Activate)
+        .or_else(|| args.text(Opt::Available))?;
+    Some(match word {
+        word if word.contains('n') => Wanted::Off,
+        word if word.starts_with('a') && word.ends_with('y') => Wanted::Auto,
+        _ => Wanted::On,
+    })
+}
+
+/// What is live; nothing with `--driverloaded n` or `--test`, with which nothing is activated.
+pub fn live(ctx: &Context, open: bool) -> Result<Live> {
+    let settings = ctx.settings();
+    if !ctx.driver_loaded() || settings.test {
+        return Ok(Live::off());
+    }
+    let run_dir = settings.env.run_dir();
+    let dev_dir = match (&settings.env.dev_dir, settings.env.root) {
+        (None, false) => run_dir.join("dev"),
+        _ => dev_dir(ctx),
+    };
+    Live::read(Place { run_dir, dev_dir }, open)
+}
+
+/// Activates an LV, unless it is marked to be left alone.
+pub fn activate(
+    ctx: &Context,
+    args: &Args,
+    live: &mut Live,
+    session: &Session,
+    read: &VgRead,
+    (lv, wanted): (LvKey, Wanted),
+) -> Result<()> {
+    let flags = &read.vg.lvs[lv].flags;
+    let alone = flags.no_autoactivate || read.vg.flags.no_autoactivate;
+    if wanted == Wanted::Auto && alone {
+        return Ok(());
+    }
+    if flags.activation_skip && !args.has(Opt::IgnoreActivationSkip) {
+        let name = full_name(&read.vg, lv);
+        session.ui().verbose(format!(
+            "ACTIVATION_SKIP flag set for LV {name}, skipping activation."
+        ));
+        return Ok(());
+    }
+    let how = Activation {
+        export: export(ctx, args),
+        missing: missing(ctx, args, Filler::Error),
+    };
+    live.activate(session, read, lv, how)
+}
+
+/// `--export`, else a block device for root and a file for others.
+fn export(ctx: &Context, args: &Args) -> Export {
+    match args.text(Opt::Export) {
+        Some("loop") => Export::Loop,
+        Some("fuse") => Export::Fuse,
+        _ if ctx.settings().env.root => Export::Loop,
+        _ => Export::Fuse,
+    }
+}
+
+/// Before an LV goes: it must not be open, and is deactivated once the user has agreed.
+pub fn before_removal(
+    session: &Session,
+    live: &mut Live,
+    vg: &Vg,
+    lv: LvKey,
+    force: bool,
+) -> Result<()> {
+    if live.find(vg, lv).is_none() {
+        return Ok(());
+    }
+    let name = full_name(vg, lv);
+    if live.open(vg, lv) {
+        return Err(Error::refused(format!("Logical volume {name} in use.")));
+    }
+    let question = format!("Do you really want to remove active logical volume {name}?");
+    if !force && !session.ui().ask(&question) {
+        let text = format!("Logical volume {name} not removed.");
+        return Err(Error::new(Kind::Declined, text));
+    }
+    live.deactivate(vg, lv)
+}
+
+/// For changes that a live device cannot follow.
+pub fn must_be_inactive(live: &Live, vg: &Vg, lv: LvKey, what: &str) -> Result<()> {
+    match live.find(vg, lv) {
+        None => Ok(()),
+        Some(_) => {
+            let name = full_name(vg, lv);
+            Err(Error::refused(format!(
+                "Logical volume {name} is active and cannot be {what}."
+            ))
+            .and(format!("Deactivate it first: lvchange -an {name}")))
+        }
+    }
+}
+
+/// The same for a whole VG.
+pub fn vg_must_be_inactive(live: &Live, vg: &Vg) -> Result<()> {
+    match live.any_of(vg) {
+        false => Ok(()),
+        true => Err(Error::refused(format!(
+            "Volume group \"{}\" has active logical volumes",
+            vg.name
+        ))),
     }
 }
 

@@ -246,6 +246,10 @@ impl Draft {
         let on_disk = Rc::clone(&read.vg);
         Self { read, on_disk }
     }
+    /// The VG with its devices, and with the metadata that shall be.
+    pub fn read(&self) -> &VgRead {
+        &self.read
+    }
     /// The VG as it shall be.
     pub fn vg(&self) -> &Vg {
         &self.read.vg
@@ -277,7 +281,7 @@ pub fn each_lv(
     mut work: impl FnMut(&mut Session, &mut Draft, LvKey) -> Result<Vec<String>>,
 ) -> Result<()> {
     let mut worst = Worst::default();
-    let selection = Selection::new(ctx.settings(), args, Group::Lv)?;
+    let selection = Selection::new(ctx.settings(), args, Group::Lv)?.seeing(ctx)?;
     let (wanted, tags) = wanted(ctx, args, &mut worst)?;
     let mut walk = Walk {
         tags: &tags,

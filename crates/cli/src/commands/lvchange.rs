@@ -6,6 +6,7 @@ use ulvm_metadata::model::{AllocPolicy, LvKey};
 use ulvm_metadata::ops::lv_change::{LvChange, check_minor, lv_change};
 use ulvm_metadata::ops::lv_tree::full_name;
 
+use super::lv_activation::{self, Wanted};
 use super::lv_args::{Draft, each_lv, read_ahead};
 use super::vg_args::{done, tag_edit};
 use crate::args::{Args, Opt};
@@ -56,11 +57,20 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         missing: true,
         ..Allow::default()
     };
-    let mut told = false;
+    let wanted = lv_activation::wanted(args);
+    let mut live = lv_activation::live(ctx, false)?;
     each_lv(ctx, args, allow, |session, draft, lv| {
+        if changes.iter().any(|c| matches!(c, LvChange::Writable(_))) {
+            lv_activation::must_be_inactive(&live, draft.vg(), lv, "given another permission")?;
+        }
         change(session, draft, lv, &changes)?;
-        if activation {
-            super::lv_activation::note(ctx, &mut told);
+        match wanted {
+            None => {}
+            Some(Wanted::Off) => live.deactivate(draft.vg(), lv)?,
+            Some(on) => {
+                let read = draft.read();
+                lv_activation::activate(ctx, args, &mut live, session, read, (lv, on))?;
+            }
         }
         Ok(Vec::new())
     })

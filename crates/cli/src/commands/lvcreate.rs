@@ -12,9 +12,10 @@ use ulvm_metadata::ops::lv_create::{
     Layout, LvCreate, STRIPE_SIZE_DEFAULT, STRIPE_SIZE_MIN, STRIPES_MAX, lv_create,
 };
 use ulvm_metadata::ops::lv_name::check_chosen;
+use ulvm_metadata::ops::lv_remove::lv_remove;
 use ulvm_metadata::ops::size::{Sign, show};
 
-use super::lv_activation;
+use super::lv_activation::{self, Wanted};
 use super::lv_args::{
     Name, alloc_config, invalid, parse_name, pv_args, read_ahead, size, usage, vg_operand,
 };
@@ -101,9 +102,17 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         let text = format!("Logical volume {vg}/{lv} not zeroed.");
         session.ui().say(&Notice::warn(text));
     }
-    session.commit(&read, created.vg)?;
-    if activation_wanted(args, &session, &read) {
-        lv_activation::note(ctx, &mut false);
+    let now = session.commit(&read, created.vg)?;
+    if let Some(wanted) = activation_wanted(args, &session, &read) {
+        let activated = lv_activation::live(ctx, false).and_then(|mut live| {
+            let lv = (created.value, wanted);
+            lv_activation::activate(ctx, args, &mut live, &session, &now, lv)
+        });
+        if let Err(error) = activated {
+            let undone = done(&session, lv_remove(&now.vg, created.value));
+            undone.and_then(|undone| session.commit(&now, undone.vg))?;
+            return Err(error.and(format!("Failed to activate new LV {vg}/{lv}.")));
+        }
     }
     session
         .ui()
@@ -114,13 +123,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
 
 /// Is the new LV to be active? On plain files alone only if the user says so: there is no kernel
 /// that would want a device node of it.
-fn activation_wanted(args: &Args, session: &Session, read: &VgRead) -> bool {
-    match args.text(Opt::Activate) {
-        Some(how) => !matches!(how, "n" | "an" | "ln" | "en" | "sn" | "aln"),
+fn activation_wanted(args: &Args, session: &Session, read: &VgRead) -> Option<Wanted> {
+    match lv_activation::wanted(args) {
+        Some(Wanted::Off) => None,
+        Some(wanted) => Some(wanted),
         None => {
             let inventory = session.inventory();
             let mut devices = read.vg.pvs.keys().filter_map(|pv| read.pv(pv).device());
-            devices.any(|d| inventory.device(d).kind != DeviceKind::File)
+            let block = devices.any(|d| inventory.device(d).kind != DeviceKind::File);
+            block.then_some(Wanted::On)
         }
     }
 }

@@ -5,6 +5,7 @@ use ulvm::session::{Allow, Session};
 use ulvm_metadata::model::LvKey;
 use ulvm_metadata::ops::lv_remove::{dependents, lv_remove, untie_snapshot};
 
+use super::lv_activation;
 use super::lv_args::{Draft, each_lv};
 use super::vg_args::done;
 use crate::args::{Args, Opt};
@@ -20,7 +21,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         unwritable: true,
         ..Allow::default()
     };
+    let mut live = lv_activation::live(ctx, true)?;
     each_lv(ctx, args, allow, |session, draft, lv| {
+        lv_activation::before_removal(session, &mut live, draft.vg(), lv, args.force())?;
         remove(session, draft, lv)
     })
 }

@@ -5,6 +5,7 @@ use ulvm::session::Allow;
 use ulvm_metadata::name::check_name;
 use ulvm_metadata::ops::lv_rename::lv_rename;
 
+use super::lv_activation;
 use super::lv_args::{Name, parse_name, usage};
 use super::vg_args::apply;
 use crate::args::Args;
@@ -21,6 +22,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             "Existing logical volume \"{old}\" not found in volume group \"{vg}\""
         ))
     })?;
+    let live = lv_activation::live(ctx, false)?;
+    lv_activation::must_be_inactive(&live, &read.vg, key, "renamed")?;
     let outcome = lv_rename(&read.vg, key, &new);
     apply(&mut session, &read, outcome)?;
     session.ui().print(format!(

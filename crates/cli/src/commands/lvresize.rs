@@ -8,6 +8,7 @@ use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
 use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size};
 
+use super::lv_activation::{live, must_be_inactive};
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
 use super::vg_args::{done, sectors};
 use crate::args::{Args, Opt};
@@ -57,6 +58,7 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
         return Err(Error::refused(text));
     }
     refuse_unsupported(args, &vg, &lv)?;
+    must_be_inactive(&live(ctx, false)?, &read.vg, key, "resized")?;
     let named = pv_args(&session, &read, pvs)?;
     let outcome = lv_resize(
         &read.vg,

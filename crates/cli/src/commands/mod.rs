@@ -54,7 +54,7 @@ pub mod vgrename;
 pub mod vgsplit;
 
 // Logical volumes.
-mod lv_activation;
+pub mod lv_activation;
 mod lv_args;
 pub mod lvchange;
 pub mod lvcreate;

@@ -1,11 +1,14 @@
 //! `--select` for commands that change things: the same expressions that reports take.
 
+use ulvm::activate::live::Live;
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::{FoundPv, Inventory, VgRead};
 use ulvm::session::Settings;
 use ulvm_metadata::model::{LvKey, PvKey};
 
+use super::lv_activation::live;
 use crate::args::{Args, Opt};
+use crate::context::Context;
 use crate::report::fields::Group;
 use crate::report::row::{PvRow, Row, World};
 use crate::report::select::{Expr, Setting, parse};
@@ -17,6 +20,7 @@ pub struct Selection {
     expr: Option<Expr>,
     segments: bool,
     dev_dir: String,
+    live: Live,
 }
 
 impl Selection {
@@ -39,7 +43,17 @@ impl Selection {
             segments: fields.iter().any(|f| f.group == Group::Segment),
             expr,
             dev_dir,
+            live: Live::off(),
         })
+    }
+
+    /// The same, for what is said of active LVs.
+    pub fn seeing(self, ctx: &Context) -> Result<Self> {
+        let live = match self.expr {
+            Some(_) => live(ctx, true)?,
+            None => Live::off(),
+        };
+        Ok(Self { live, ..self })
     }
 
     /// Is the VG taken?
@@ -91,13 +105,14 @@ impl Selection {
         })
     }
 
-    fn world<'a>(&self, inventory: &'a Inventory) -> World<'a> {
+    fn world<'a>(&'a self, inventory: &'a Inventory) -> World<'a> {
         World {
             inventory,
             mark_hidden: false,
             two_word_unknown: false,
             dev_dir: self.dev_dir.clone(),
             monitoring: true,
+            live: &self.live,
         }
     }
 

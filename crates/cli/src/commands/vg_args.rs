@@ -111,7 +111,7 @@ pub fn vg_operands(ctx: &Context, args: &Args, all: bool) -> Result<Vec<String>>
     let operands = args.operands();
     let everything = operands.is_empty() && (all || args.has(Opt::Select));
     let tagged = operands.iter().any(|o| o.starts_with('@'));
-    let selection = Selection::new(ctx.settings(), args, Group::Vg)?;
+    let selection = Selection::new(ctx.settings(), args, Group::Vg)?.seeing(ctx)?;
     if !everything && !tagged && !args.has(Opt::Select) {
         return Ok(distinct(
             operands.iter().map(|o| vg_name(o).to_owned()).collect(),

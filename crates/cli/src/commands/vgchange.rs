@@ -3,18 +3,21 @@
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::{MdaState, VgRead};
 use ulvm::session::{Allow, LockMode, RandomIds, Session};
-use ulvm_metadata::ops::lv_tree::visible_count;
+use ulvm_metadata::model::LvKey;
+use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::size::show;
 use ulvm_metadata::ops::vg_change::{VgChange, vg_change};
 use ulvm_metadata::ops::vg_create::{EXTENT_SIZE_MAX, check_policy};
 use ulvm_metadata::units::Sectors;
 use ulvm_metadata::uuid::IdSource;
 
+use super::lv_activation::{self, Wanted};
 use super::vg_args::{
     alloc, apply, each_vg, limit, metadata_copies, sectors, tag_edit, vg_operands,
 };
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
+use crate::exit::Worst;
 
 /// Options that change metadata.
 const METADATA: [Opt; 17] = [
@@ -232,9 +235,7 @@ fn confirm(session: &Session, question: &str, name: &str) -> Result<()> {
 
 /// `-a`, `--refresh`, `--monitor`, `--poll`: the metadata stay as they are.
 fn activate(ctx: &Context, args: &Args) -> Result<()> {
-    let wanted = args
-        .text(Opt::Activate)
-        .or_else(|| args.text(Opt::Available));
+    let wanted = lv_activation::wanted(args);
     let names = vg_operands(ctx, args, true)?;
     let any_named = !args.operands().is_empty();
     each_vg(ctx, &names, |session, name| {
@@ -249,22 +250,48 @@ fn activate(ctx: &Context, args: &Args) -> Result<()> {
         if read.vg.status.exported {
             return Ok(());
         }
-        let on = !wanted.contains('n');
-        let auto = wanted == "ay";
-        if auto && read.vg.flags.no_autoactivate {
+        if wanted == Wanted::Auto && read.vg.flags.no_autoactivate {
             return Ok(());
         }
-        let lvs = visible_count(&read.vg);
-        if on && lvs > 0 && ctx.driver_loaded() {
-            session.ui().warn(format!(
-                "Logical volumes of {name} are not activated: this build cannot serve them yet."
-            ));
-        }
-        session.ui().print(format!(
-            "0 logical volume(s) in volume group \"{name}\" now active"
-        ));
-        Ok(())
+        activate_vg(ctx, args, session, &read, wanted)
     })
+}
+
+/// All LVs of a VG. One that fails does not stop the others.
+fn activate_vg(
+    ctx: &Context,
+    args: &Args,
+    session: &mut Session,
+    read: &VgRead,
+    wanted: Wanted,
+) -> Result<()> {
+    let vg = &*read.vg;
+    let mut live = lv_activation::live(ctx, wanted == Wanted::Off)?;
+    let lvs: Vec<LvKey> = vg.lvs.keys().filter(|lv| is_visible(vg, *lv)).collect();
+    let open = lvs.iter().filter(|lv| live.open(vg, **lv)).count();
+    let mut worst = Worst::default();
+    if wanted == Wanted::Off && open > 0 {
+        return Err(Error::refused(format!(
+            "Can't deactivate volume group \"{}\" with {open} open logical volume(s)",
+            vg.name
+        )));
+    }
+    for lv in &lvs {
+        let outcome = match wanted {
+            Wanted::Off => live.deactivate(vg, *lv),
+            on => lv_activation::activate(ctx, args, &mut live, session, read, (*lv, on)),
+        };
+        worst.add(session.ui(), outcome);
+    }
+    let active = lvs
+        .iter()
+        .filter(|lv| live.find(vg, **lv).is_some())
+        .count();
+    session.ui().print(format!(
+        "{active} logical volume(s) in volume group \"{}\" now active",
+        vg.name
+    ));
+    worst.finish()
 }
 
 #[cfg(test)]

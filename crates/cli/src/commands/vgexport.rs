@@ -4,6 +4,7 @@ use ulvm::error::{Error, Result};
 use ulvm::session::Allow;
 use ulvm_metadata::ops::vg_export::{vg_export, vg_import};
 
+use super::lv_activation::{live, vg_must_be_inactive};
 use super::vg_args::{apply, each_vg, vg_operands};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -13,6 +14,7 @@ pub fn export(ctx: &Context, args: &Args) -> Result<()> {
     let names = names(ctx, args, "vgexport", false)?;
     each_vg(ctx, &names, |session, name| {
         let read = session.vg_for_write(name, Allow::default())?;
+        vg_must_be_inactive(&live(ctx, false)?, &read.vg)?;
         let outcome = vg_export(&read.vg);
         apply(session, &read, outcome)?;
         session

@@ -5,6 +5,7 @@ use ulvm::session::{Allow, LockMode};
 use ulvm_metadata::ops::lv_tree::visible_count;
 use ulvm_metadata::ops::vg_merge::vg_merge;
 
+use super::lv_activation::{live, vg_must_be_inactive};
 use super::vg_args::{done, vg_name};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -35,6 +36,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     session.lock_vg(second, LockMode::Exclusive)?;
     let into = session.vg_for_write(into_name, Allow::default())?;
     let from = session.vg_for_write(from_name, Allow::default())?;
+    vg_must_be_inactive(&live(ctx, false)?, &from.vg)?;
     let outcome = vg_merge(&into.vg, &from.vg);
     let merged = done(&session, outcome)?.vg;
     let new = session.commit_merge(&into, &from, merged)?;

@@ -1,11 +1,13 @@
 //! vgremove
 
+use ulvm::activate::live::Live;
 use ulvm::error::{Error, Kind, Result};
 use ulvm::session::{Allow, LockMode, Session};
 use ulvm_metadata::model::{LvKey, Vg};
 use ulvm_metadata::ops::lv_remove::lv_remove;
 use ulvm_metadata::ops::lv_tree::{is_visible, visible_count};
 
+use super::lv_activation::{self, before_removal};
 use super::vg_args::{apply, each_vg, vg_operands};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -18,11 +20,12 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let names = vg_operands(ctx, args, false)?;
     each_vg(ctx, &names, |session, name| {
         session.lock_global(LockMode::Exclusive)?;
-        remove(session, name, args.force())
+        let mut live = lv_activation::live(ctx, true)?;
+        remove(session, &mut live, name, args.force())
     })
 }
 
-fn remove(session: &mut Session, name: &str, force: bool) -> Result<()> {
+fn remove(session: &mut Session, live: &mut Live, name: &str, force: bool) -> Result<()> {
     let allow = Allow {
         missing: true,
         ..Allow::default()
@@ -52,6 +55,7 @@ fn remove(session: &mut Session, name: &str, force: bool) -> Result<()> {
             ));
         }
         while let Some(key) = next_lv(&read.vg) {
+            before_removal(session, live, &read.vg, key, force)?;
             let outcome = lv_remove(&read.vg, key);
             let (new, gone) = apply(session, &read, outcome)?;
             read = new;

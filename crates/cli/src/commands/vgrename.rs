@@ -5,6 +5,7 @@ use ulvm::session::{Allow, LockMode, Scope, Session};
 use ulvm_metadata::ops::vg_export::vg_rename;
 use ulvm_metadata::uuid::LvmUuid;
 
+use super::lv_activation::{live, vg_must_be_inactive};
 use super::vg_args::{apply, vg_name};
 use super::vgcreate::{check_new_name, dev_dir};
 use crate::args::Args;
@@ -31,6 +32,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         Some(id) => session.vg_for_write_by_id(&found, id, allow)?,
         None => session.vg_for_write(&found, allow)?,
     };
+    vg_must_be_inactive(&live(ctx, false)?, &read.vg)?;
     session.lock_vg(new, LockMode::Exclusive)?;
     if session.inventory().name_taken(new) {
         return Err(Error::refused(format!(

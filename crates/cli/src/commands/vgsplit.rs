@@ -8,6 +8,7 @@ use ulvm_metadata::name::check_name;
 use ulvm_metadata::ops::vg_split::{SplitInto, VgSplit, pvs_of_lv, vg_split};
 use ulvm_metadata::uuid::IdSource;
 
+use super::lv_activation::{live, vg_must_be_inactive};
 use super::vg_args::{self, done, op_error, vg_name};
 use super::vgcreate::dev_dir;
 use crate::args::{Args, Opt};
@@ -48,6 +49,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
 
 fn split(ctx: &Context, session: &mut Session, args: &Args, from: &str, into: &str) -> Result<()> {
     let old = session.vg_for_write(from, Allow::default())?;
+    vg_must_be_inactive(&live(ctx, false)?, &old.vg)?;
     let existing = match session.inventory().vgs.iter().any(|v| v.vg.name == into) {
         true => Some(session.vg_for_write(into, Allow::default())?),
         false if session.inventory().name_taken(into) => {

@@ -190,13 +190,14 @@ fn sort_value<'a>(key: &SortKey, row: &Row<'a>) -> Value<'a> {
 
 impl Options {
     /// What all rows share.
-    fn world<'a>(&self, inventory: &'a ulvm::inventory::Inventory) -> World<'a> {
+    fn world<'a>(&'a self, inventory: &'a ulvm::inventory::Inventory) -> World<'a> {
         World {
             inventory,
             mark_hidden: self.style.mark_hidden,
             two_word_unknown: self.style.two_word_unknown,
             dev_dir: self.dev_dir.clone(),
             monitoring: self.monitoring,
+            live: &self.live,
         }
     }
 }

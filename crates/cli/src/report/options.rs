@@ -1,5 +1,6 @@
 //! What the command line and the configuration ask of a report.
 
+use ulvm::activate::live::Live;
 use ulvm::config::Config;
 use ulvm::error::{Error, Kind, Result};
 use ulvm_metadata::tree::Value as Tree;
@@ -12,6 +13,7 @@ use super::time::TimeFormat;
 use super::units::Units;
 use super::value::Style;
 use crate::args::{Args, Opt};
+use crate::commands::lv_activation::live;
 use crate::context::Context;
 
 /// Which report a command makes by default.
@@ -193,6 +195,8 @@ pub struct Options {
     pub all: bool,
     /// Directory of device nodes.
     pub dev_dir: String,
+    /// What the daemon serves.
+    pub live: Live,
     /// `activation/monitoring`
     pub monitoring: bool,
 }
@@ -310,6 +314,7 @@ fn finish(
         all: args.has(Opt::All),
         dev_dir,
         monitoring: ctx.config().bool("activation/monitoring"),
+        live: live(ctx, true)?,
     })
 }
 

@@ -1,5 +1,7 @@
 //! One row of a report: which objects it is about.
 
+use ulvm::activate::live::Live;
+use ulvm::daemon::proto::DeviceStatus;
 use ulvm::inventory::{DevKey, Duplicate, FoundPv, Inventory, MdaCopy, MdaState};
 use ulvm_metadata::model::{Lv, LvKey, Pv, PvKey, Segment, Vg};
 use ulvm_metadata::units::{Extents, Sectors};
@@ -19,6 +21,8 @@ pub struct World<'a> {
     pub dev_dir: String,
     /// `activation/monitoring`
     pub monitoring: bool,
+    /// What the daemon serves.
+    pub live: &'a Live,
 }
 
 /// The objects of a row. What is absent shows as LVM2 shows it for free space and orphans.
@@ -79,6 +83,11 @@ impl<'a> Row<'a> {
     pub fn lv(&self) -> Option<&'a Lv> {
         let (view, key) = self.view()?;
         Some(view.lv(key))
+    }
+    /// Its device, if it is active.
+    pub fn device(&self) -> Option<&'a DeviceStatus> {
+        let (view, key) = self.view()?;
+        self.world.live.find(view.vg(), key)
     }
     /// What sort of LV it is.
     pub fn kind(&self) -> Option<LvKind<'a, 'a>> {

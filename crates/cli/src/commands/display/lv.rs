@@ -45,7 +45,18 @@ pub fn long(out: &Terminal, row: &Row<'_>, units: &Units, maps: bool, driver: bo
     }
     relations(out, view, key, &field);
     if driver {
-        field("LV Status", "NOT available");
+        match row.device() {
+            None => field("LV Status", "NOT available"),
+            Some(device) => {
+                let suspended = if device.suspended {
+                    "suspended"
+                } else {
+                    "available"
+                };
+                field("LV Status", suspended);
+                field("# open", if device.open == Some(true) { "1" } else { "0" });
+            }
+        }
     }
     let snapshot = view.snapshot(key);
     let whole = snapshot.map_or(key, |s| s.origin);
@@ -179,7 +190,11 @@ pub fn scan(out: &Terminal, row: &Row<'_>, units: &Units) {
     };
     out.line(&format!(
         "{:<8} {role:<8} '{}' [{}] {}",
-        "inactive",
+        if row.device().is_some() {
+            "ACTIVE"
+        } else {
+            "inactive"
+        },
         path(row, view, key),
         units.show_long(lv.extents().to_sectors(view.vg().extent_size).0),
         lv.alloc.word()

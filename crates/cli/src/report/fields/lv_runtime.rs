@@ -1,4 +1,4 @@
-//! Fields about the devices of LVs: ulvm reports every LV as LVM2 reports one that is not active.
+//! Fields about the devices of LVs: those that the daemon serves, and those that are not active.
 
 use super::{Field, Group, group};
 use crate::report::row::Row;
@@ -6,14 +6,14 @@ use crate::report::value::Value;
 
 /// Device numbers and the like.
 pub const INFO: &[Field] = group! { Group::LvInfo;
-    "lv_kernel_major", "KMaj", 4, Number, "Major number in use, or -1.", |_| Value::Number(-1);
-    "lv_kernel_minor", "KMin", 4, Number, "Minor number in use, or -1.", |_| Value::Number(-1);
+    "lv_kernel_major", "KMaj", 4, Number, "Major number in use, or -1.", |r| Value::Number(number(r).map_or(-1, |n| n.0.into()));
+    "lv_kernel_minor", "KMin", 4, Number, "Minor number in use, or -1.", |r| Value::Number(number(r).map_or(-1, |n| n.1.into()));
     "lv_kernel_read_ahead", "KRahead", 7, Size, "Read ahead in use.", |_| Value::Number(-1);
     "lv_permissions", "LPerms", 8, Text, "Permissions.", permissions;
-    "lv_suspended", "Suspended", 10, Number, "Set if suspended.", |_| Value::Flag(None, "suspended");
-    "lv_live_table", "LiveTable", 20, Number, "Set if there is a live table.", |_| Value::Flag(None, "live table present");
-    "lv_inactive_table", "InactiveTable", 20, Number, "Set if there is an inactive table.", |_| Value::Flag(None, "inactive table present");
-    "lv_device_open", "DevOpen", 10, Number, "Set if the device is open.", |_| Value::Flag(None, "open");
+    "lv_suspended", "Suspended", 10, Number, "Set if suspended.", |r| Value::Flag(r.device().map(|d| d.suspended), "suspended");
+    "lv_live_table", "LiveTable", 20, Number, "Set if there is a live table.", |r| Value::Flag(r.device().map(|d| d.live_table), "live table present");
+    "lv_inactive_table", "InactiveTable", 20, Number, "Set if there is an inactive table.", |r| Value::Flag(r.device().map(|d| d.loaded_table), "inactive table present");
+    "lv_device_open", "DevOpen", 10, Number, "Set if the device is open.", |r| Value::Flag(r.device().and_then(|d| d.open), "open");
 };
 
 /// What the kernel says about a device at work.
@@ -51,12 +51,35 @@ pub const STATUS: &[Field] = group! { Group::LvStatus;
 
 /// The string that sums it up.
 pub const ATTR: &[Field] = group! { Group::LvInfoStatus;
-    "lv_attr", "Attr", 10, Text, "Ten letters; see lvs(8).", |r| Value::text(r.kind().map_or(String::new(), |k| k.attr()));
+    "lv_attr", "Attr", 10, Text, "Ten letters; see lvs(8).", attr;
 };
+
+/// Device number of the node, if that is a block device.
+fn number(r: &Row<'_>) -> Option<(u32, u32)> {
+    r.device()?.major_minor
+}
+
+/// The fifth letter is the state, the sixth whether the device is open.
+fn attr<'a>(r: &Row<'a>) -> Value<'a> {
+    let inactive = r.kind().map_or(String::new(), |k| k.attr());
+    let Some(device) = r.device() else {
+        return Value::text(inactive);
+    };
+    let state = if device.suspended { 's' } else { 'a' };
+    let open = if device.open == Some(true) { 'o' } else { '-' };
+    let letters = inactive.chars().enumerate().map(|(n, letter)| match n {
+        4 => state,
+        5 => open,
+        _ => letter,
+    });
+    Value::text(letters.collect::<String>())
+}
 
 /// A writable LV that is not active could be either way; a read-only one could not.
 fn permissions<'a>(r: &Row<'a>) -> Value<'a> {
     Value::text(match r.lv() {
+        Some(_) if r.device().is_some_and(|d| d.read_only) => "read-only",
+        Some(_) if r.device().is_some() => "writeable",
         Some(lv) if lv.status.pvmove => "",
         Some(lv) if lv.status.read && !lv.status.write => "read-only",
         _ => "unknown",

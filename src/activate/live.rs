@@ -1,0 +1,210 @@
+//! LVs that the daemon serves: which they are, activating and deactivating them.
+
+use std::path::PathBuf;
+
+use ulvm_metadata::model::{LvKey, Vg};
+
+use super::plan::{self, Missing, Planned, Under};
+use crate::daemon::client::Client;
+use crate::daemon::proto::{DeviceStatus, Export, NewBacking, NewDevice};
+use crate::error::{Error, Kind, Result};
+use crate::inventory::VgRead;
+use crate::session::Session;
+
+/// Where the daemon is, and where links to its devices are made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The daemon's run directory.
+    pub run_dir: PathBuf,
+    /// `/dev`, or what is used in its place.
+    pub dev_dir: PathBuf,
+}
+
+/// How an LV is activated.
+#[derive(Clone, Copy, Debug)]
+pub struct Activation {
+    /// How it is shown.
+    pub export: Export,
+    /// What to do about missing PVs.
+    pub missing: Missing,
+}
+
+/// The devices that were live when this was read, and the way to the daemon.
+#[derive(Debug, Default)]
+pub struct Live {
+    place: Option<Place>,
+    client: Option<Client>,
+    devices: Vec<DeviceStatus>,
+}
+
+impl Live {
+    /// Nothing is live, and nothing may be made so.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// What is live now. No daemon is started. `open`: find out what is open, too.
+    pub fn read(place: Place, open: bool) -> Result<Self> {
+        let mut client = Client::connect(&place.run_dir)?;
+        let devices = match &mut client {
+            Some(client) => client.status(open)?.devices,
+            None => Vec::new(),
+        };
+        Ok(Self {
+            place: Some(place),
+            client,
+            devices,
+        })
+    }
+
+    /// May anything be activated?
+    pub fn possible(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// The device of an LV.
+    pub fn find(&self, vg: &Vg, lv: LvKey) -> Option<&DeviceStatus> {
+        let uuid = uuid(vg, lv);
+        self.devices.iter().find(|d| d.uuid == uuid)
+    }
+
+    /// Are devices of the VG live?
+    pub fn any_of(&self, vg: &Vg) -> bool {
+        let prefix = format!("LVM-{}", vg.id.compact());
+        self.devices.iter().any(|d| d.uuid.starts_with(&prefix))
+    }
+
+    /// Is the LV open? The answer is as old as this value, which must have been read for it.
+    pub fn open(&self, vg: &Vg, lv: LvKey) -> bool {
+        self.find(vg, lv).is_some_and(|d| d.open == Some(true))
+    }
+
+    /// Activates an LV: all of its devices, or none. One that is active stays as it is.
+    pub fn activate(
+        &mut self,
+        session: &Session,
+        read: &VgRead,
+        lv: LvKey,
+        how: Activation,
+    ) -> Result<()> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        if self.find(&read.vg, lv).is_some() {
+            return Ok(());
+        }
+        let devices = devices(session, read, lv, how, place)?;
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(Client::connect_or_start(&place.run_dir)?),
+        };
+        let made = client.activate(devices).map_err(|e| {
+            let name = &read.vg.lvs[lv].name;
+            let text = format!(
+                "Logical volume {}/{name} is not activated: {e}",
+                read.vg.name
+            );
+            Error::new(Kind::Io, text).with_source(e)
+        })?;
+        self.devices.extend(made);
+        Ok(())
+    }
+
+    /// Deactivates an LV, which must not be open. One that is not active stays as it is.
+    pub fn deactivate(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
+        let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
+        let own = uuid(vg, lv);
+        let layers = format!("{own}-");
+        let mut gone: Vec<&DeviceStatus> = self.devices.iter().collect();
+        gone.retain(|d| d.uuid == own || d.uuid.starts_with(&layers));
+        // The LV itself was made last.
+        gone.sort_by_key(|d| std::cmp::Reverse(d.number));
+        gone.sort_by_key(|d| d.uuid != own);
+        let names: Vec<String> = gone.iter().map(|d| d.uuid.clone()).collect();
+        let (Some(client), false) = (&mut self.client, names.is_empty()) else {
+            return Ok(());
+        };
+        client.deactivate(names.clone()).map_err(|e| {
+            let text = match e.to_string().ends_with("in use") {
+                true => format!("Logical volume {name} in use."),
+                false => format!("Logical volume {name} is not deactivated: {e}"),
+            };
+            Error::refused(text).with_source(e)
+        })?;
+        self.devices.retain(|d| !names.contains(&d.uuid));
+        Ok(())
+    }
+}
+
+/// device-mapper's uuid of an LV.
+fn uuid(vg: &Vg, lv: LvKey) -> String {
+    format!("LVM-{}{}", vg.id.compact(), vg.lvs[lv].id.compact())
+}
+
+/// The devices that make up an LV, lower ones first, with links for the LV itself.
+fn devices(
+    session: &Session,
+    read: &VgRead,
+    lv: LvKey,
+    how: Activation,
+    place: &Place,
+) -> Result<Vec<NewDevice>> {
+    let vg = &read.vg;
+    let missing = |pv| read.pv(pv).missing || read.pv(pv).device().is_none();
+    let plan = plan::plan(vg, lv, &missing, how.missing)
+        .map_err(|e| Error::refused(e.to_string()).with_source(e))?;
+    let mut backings = Vec::new();
+    let mut words = Vec::new();
+    for pv in plan.pvs() {
+        let Some(key) = read.pv(pv).device() else {
+            continue;
+        };
+        if !read.pv(pv).duplicates.is_empty() {
+            return Err(Error::refused(format!(
+                "Logical volume {}/{}: physical volume {} has duplicates; use a filter or --devices to choose one.",
+                vg.name, vg.lvs[lv].name, vg.pvs[pv].id
+            )));
+        }
+        let device = session.device(key);
+        // A table's words are divided by blanks.
+        let word = match device.name.contains(char::is_whitespace) {
+            true => format!("pv-{}", vg.pvs[pv].id),
+            false => device.name.clone(),
+        };
+        let path = std::path::absolute(&device.path).map_err(|e| Error::io(&device.name, e))?;
+        backings.push(NewBacking {
+            word: word.clone(),
+            path,
+            start: device.start.0,
+            len: device.partition.map(|_| device.size.0),
+            logical: Some(device.logical_block_size),
+        });
+        words.push((pv, word));
+    }
+    let names: Vec<&str> = plan.devices.iter().map(|d| d.name.as_str()).collect();
+    let word = |under: Under| match under {
+        Under::Device(n) => names.get(n).copied().unwrap_or_default().to_owned(),
+        Under::Pv(pv) => {
+            let word = words.iter().find(|(key, _)| *key == pv);
+            word.map_or(String::new(), |(_, word)| word.clone())
+        }
+    };
+    let last = plan.devices.len().saturating_sub(1);
+    let lv_name = &vg.lvs[lv].name;
+    let make = |(n, planned): (usize, &Planned)| NewDevice {
+        name: planned.name.clone(),
+        uuid: planned.uuid.clone(),
+        read_only: planned.read_only,
+        table: planned.text(&word),
+        backings: backings.clone(),
+        export: (n == last).then_some(how.export),
+        links: match n == last {
+            true => vec![
+                place.dev_dir.join("mapper").join(&planned.name),
+                place.dev_dir.join(&vg.name).join(lv_name),
+            ],
+            false => Vec::new(),
+        },
+    };
+    Ok(plan.devices.iter().enumerate().map(make).collect())
+}

@@ -17,6 +17,7 @@ use crate::devices_file::{self, DevicesFile};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::inventory::{Device, DeviceKind};
+use crate::sys::loops;
 
 /// Where the list of devices comes from.
 #[derive(Clone, PartialEq, Debug)]
@@ -274,6 +275,14 @@ fn listed_in(file: &DevicesFile, c: &Candidate) -> bool {
     })
 }
 
+/// Where folders are mounted in which ulvm shows LVs as files.
+fn folders_of_lvs() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let ours = mounts.lines().filter(|line| line.contains(" - fuse.ulvm "));
+    let dir = |line: &str| line.split(' ').nth(4).map(|d| d.replace("\\040", " "));
+    ours.filter_map(dir).map(PathBuf::from).collect()
+}
+
 /// What is needed to judge block devices.
 struct Finder {
     dirs: Vec<PathBuf>,
@@ -281,6 +290,8 @@ struct Finder {
     preferred: Vec<regex_lite::Regex>,
     majors: Majors,
     scan_lvs: bool,
+    /// Folders in which LVs are shown as files: loop devices over those are LVs.
+    shown: Vec<PathBuf>,
 }
 
 impl Finder {
@@ -302,6 +313,7 @@ impl Finder {
                 .collect(),
             majors: Majors::read(known),
             scan_lvs: config.bool("devices/scan_lvs"),
+            shown: folders_of_lvs(),
         })
     }
 
@@ -334,6 +346,9 @@ impl Finder {
         if self.majors.is_mapper(major(&kind)) {
             excluded = excluded.or_else(|| self.internal(&sys_dir(&kind)?));
         }
+        if major(&kind) == loops::MAJOR && !self.shown.is_empty() {
+            excluded = excluded.or_else(|| self.shown_lv(&sys_dir(&kind)?));
+        }
         let name = names.first()?.clone();
         Some(Candidate {
             device: Device {
@@ -359,6 +374,13 @@ impl Finder {
             return Some("device is suspended".into());
         }
         (uuid.starts_with("LVM-") && !self.scan_lvs).then(|| "device is an LV".into())
+    }
+
+    /// Loop devices over files that are LVs: what is in them is their owner's business.
+    fn shown_lv(&self, sys: &Path) -> Option<String> {
+        let file = fs::read_to_string(sys.join("loop/backing_file")).ok()?;
+        let shown = self.shown.iter().any(|dir| Path::new(&file).starts_with(dir));
+        (shown && !self.scan_lvs).then(|| "device is an LV".into())
     }
 
     /// Smaller is preferred: names the configuration prefers, then those that say what the device

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::channel::Channel;
-use super::proto::{Answer, Ask, DeviceStatus, NewDevice, Status};
+use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Status};
 use super::server::SOCKET;
 use crate::error::{Error, Kind, Result};
 
@@ -82,6 +82,36 @@ impl Client {
             Answer::Made { devices } => Ok(devices),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// Loads a table into a device, to be made live by the next resume.
+    pub fn load(
+        &mut self,
+        device: String,
+        table: String,
+        backings: Vec<NewBacking>,
+    ) -> Result<()> {
+        let ask = Ask::Load {
+            device,
+            table,
+            backings,
+        };
+        self.ask(&ask).map(drop)
+    }
+
+    /// Empties the place of the loaded table.
+    pub fn clear(&mut self, device: String) -> Result<()> {
+        self.ask(&Ask::Clear { device }).map(drop)
+    }
+
+    /// Lets no request through until the device is resumed.
+    pub fn suspend(&mut self, device: String) -> Result<()> {
+        self.ask(&Ask::Suspend { device }).map(drop)
+    }
+
+    /// Makes the loaded table live, if there is one, and lets requests through.
+    pub fn resume(&mut self, device: String) -> Result<()> {
+        self.ask(&Ask::Resume { device }).map(drop)
     }
 
     /// Removes devices, by uuid or name.

@@ -20,7 +20,7 @@ use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 use super::channel::Channel;
 use super::holdings::Holding;
 use super::nodes::LoopNode;
-use super::order::{DeviceOrder, Order, Report, Word};
+use super::order::{DeviceOrder, Order, Report, TableOrder, Word};
 use super::process::Program;
 use super::proto::Export;
 
@@ -49,6 +49,8 @@ pub struct FolderHeld {
 pub struct Entry {
     /// What the worker is told of it.
     pub order: DeviceOrder,
+    /// The table that the next resume makes live.
+    pub loaded: Option<TableOrder>,
     /// The same device without a worker: its tables, sizes and names, never its data.
     pub model: Arc<Device>,
     /// How it is shown.
@@ -86,8 +88,10 @@ impl State {
 
     /// Ids of the backing devices that tables lie on.
     pub fn used_holdings(&self) -> BTreeSet<u64> {
-        let words = self.devices.values().flat_map(|e| words(&e.order));
-        words
+        let live = self.devices.values().flat_map(|e| words(&e.order));
+        let loaded = self.devices.values().flat_map(|e| &e.loaded);
+        let loaded = loaded.flat_map(|t| t.words.values().copied());
+        live.chain(loaded)
             .filter_map(|w| match w {
                 Word::Backing(id) => Some(id),
                 Word::Device(_) => None,
@@ -98,7 +102,12 @@ impl State {
     /// The name of a device that lies on another.
     pub fn above(&self, number: u32) -> Option<&str> {
         let mut devices = self.devices.values();
-        let on = |e: &&Entry| words(&e.order).any(|w| w == Word::Device(number));
+        let loaded = |e: &Entry| {
+            let words = e.loaded.iter().flat_map(|t| t.words.values());
+            words.copied().any(|w| w == Word::Device(number))
+        };
+        let on =
+            |e: &&Entry| loaded(e) || words(&e.order).any(|w| w == Word::Device(number));
         devices.find(on).map(|e| e.order.name.as_str())
     }
 

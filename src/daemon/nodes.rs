@@ -99,6 +99,13 @@ pub fn detach(node: &LoopNode) -> io::Result<()> {
     Ok(())
 }
 
+/// Tells a loop device that its file has another size.
+pub fn resized(node: &LoopNode, file: &Path) -> io::Result<()> {
+    // The kernel asks for the file's size only now and then by itself.
+    std::fs::metadata(file)?;
+    loops::take_size(File::open(&node.path)?.as_fd())
+}
+
 fn sysfs(node: &LoopNode) -> PathBuf {
     let (major, minor) = node.number;
     PathBuf::from(format!("/sys/dev/block/{major}:{minor}/loop/backing_file"))

@@ -20,6 +20,30 @@ pub enum Ask {
         /// Lower ones first.
         devices: Vec<NewDevice>,
     },
+    /// Load a table into a device, beside the live one. The next resume makes it live.
+    Load {
+        /// By uuid or name.
+        device: String,
+        /// device-mapper's text.
+        table: String,
+        /// What words of the table stand for.
+        backings: Vec<NewBacking>,
+    },
+    /// Empty the place of the loaded table.
+    Clear {
+        /// By uuid or name.
+        device: String,
+    },
+    /// Let no request through until it is resumed; what was written is durable then.
+    Suspend {
+        /// By uuid or name.
+        device: String,
+    },
+    /// Make the loaded table live, if there is one, and let requests through.
+    Resume {
+        /// By uuid or name.
+        device: String,
+    },
     /// Remove devices. None that is open; stops at the first that cannot be removed.
     Deactivate {
         /// By uuid if it has one, else by name.
@@ -153,6 +177,10 @@ pub struct DeviceStatus {
     pub loaded_table: bool,
     /// The live table.
     pub table: String,
+    /// The loaded table.
+    pub loaded: Option<String>,
+    /// Status lines of the live table.
+    pub target_status: String,
     /// How it is shown.
     pub export: Option<Export>,
     /// Its file or block device.

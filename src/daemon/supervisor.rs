@@ -8,6 +8,7 @@ use std::time::Duration;
 use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
 use ulvm_engine::export::fuse::Mounted;
+use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
 use super::holdings::{self, Holding, path_of};
@@ -56,6 +57,14 @@ impl Supervisor {
                 .activate(&devices)
                 .map(|devices| Answer::Made { devices }),
             Ask::Deactivate { devices } => self.deactivate(&devices).map(|()| Answer::Done),
+            Ask::Load {
+                device,
+                table,
+                backings,
+            } => self.load(&device, table, backings).map(|()| Answer::Done),
+            Ask::Clear { device } => self.clear(&device).map(|()| Answer::Done),
+            Ask::Suspend { device } => self.suspend(&device).map(|()| Answer::Done),
+            Ask::Resume { device } => self.resume(&device).map(|()| Answer::Done),
             Ask::Stop => Err("not now".into()),
         };
         done.unwrap_or_else(|text| Answer::Refused { text })
@@ -94,14 +103,8 @@ impl Supervisor {
     fn make(&self, new: &NewDevice) -> Result<u32, String> {
         check_name(&new.name)?;
         let number = self.hub.look(|state| free_number(state, new))?;
-        let (live, model, opened) = self.model(new)?;
-        for holding in opened {
-            let order = Order::Backing(holding.order.clone());
-            let fds = holding.clone();
-            self.hub.order(&order, &fds.descriptors(), |state, _| {
-                state.holdings.insert(holding.order.id, holding);
-            })?;
-        }
+        let (live, table) = self.parse(&new.table, &new.backings, new.read_only)?;
+        let model = Device::with_table(&new.name, table);
         let order = DeviceOrder {
             number,
             name: new.name.clone(),
@@ -113,6 +116,7 @@ impl Supervisor {
         };
         let entry = Entry {
             order: order.clone(),
+            loaded: None,
             model,
             export: None,
             loop_node: None,
@@ -129,21 +133,122 @@ impl Supervisor {
         Ok(number)
     }
 
-    /// The device without a worker, and the backing devices that had to be opened for it.
-    fn model(&self, new: &NewDevice) -> Result<(TableOrder, Arc<Device>, Vec<Holding>), String> {
+    /// Reads a table. What had to be opened for it is handed to the worker.
+    fn parse(
+        &self,
+        text: &str,
+        backings: &[NewBacking],
+        read_only: bool,
+    ) -> Result<(TableOrder, Table), String> {
         let mut opener = Opener {
             hub: &self.hub,
-            new,
+            backings,
+            read_only,
             words: BTreeMap::new(),
             opened: Vec::new(),
         };
-        let table = parse(&new.table, &mut opener).map_err(|e| e.to_string())?;
-        let live = TableOrder {
-            text: new.table.clone(),
+        let table = parse(text, &mut opener).map_err(|e| e.to_string())?;
+        for holding in opener.opened {
+            let order = Order::Backing(holding.order.clone());
+            let fds = holding.clone();
+            self.hub.order(&order, &fds.descriptors(), |state, _| {
+                state.holdings.insert(holding.order.id, holding);
+            })?;
+        }
+        let order = TableOrder {
+            text: text.to_owned(),
             words: opener.words,
         };
-        let model = Device::with_table(&new.name, table);
-        Ok((live, model, opener.opened))
+        Ok((order, table))
+    }
+
+    fn find(&self, name: &str) -> Result<(u32, Entry), String> {
+        let found = self.hub.look(|state| {
+            let number = state.find(name)?;
+            Some((number, state.devices.get(&number)?.clone()))
+        });
+        found.ok_or_else(|| format!("{name}: no such device"))
+    }
+
+    fn load(&self, name: &str, text: String, backings: Vec<NewBacking>) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, entry) = self.find(name)?;
+        let failed = |e: String| format!("{}: {e}", entry.order.name);
+        let loaded = self.parse(&text, &backings, entry.order.read_only);
+        let loaded = loaded.and_then(|(order, table)| {
+            entry.model.load(table).map_err(|e| e.to_string())?;
+            Ok(order)
+        });
+        let done = loaded.map_err(failed).map(|order| {
+            self.hub.note(|state| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.loaded = Some(order);
+                }
+            });
+        });
+        self.drop_unused();
+        done
+    }
+
+    fn clear(&self, name: &str) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, entry) = self.find(name)?;
+        entry.model.clear();
+        self.hub.note(|state| {
+            if let Some(entry) = state.devices.get_mut(&number) {
+                entry.loaded = None;
+            }
+        });
+        self.drop_unused();
+        Ok(())
+    }
+
+    fn suspend(&self, name: &str) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, entry) = self.find(name)?;
+        let order = DeviceOrder {
+            suspended: true,
+            ..entry.order
+        };
+        let failed = |e: String| format!("{name}: {e}");
+        let done = self.hub.order(&Order::Device(order.clone()), &[], |state, _| {
+            if let Some(entry) = state.devices.get_mut(&number) {
+                entry.order = order;
+            }
+        });
+        done.map_err(failed)?;
+        // Nothing is ever under way in the model.
+        let shut = entry.model.suspend(false, Duration::ZERO);
+        shut.map_err(|e| e.to_string())
+    }
+
+    fn resume(&self, name: &str) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, entry) = self.find(name)?;
+        let order = DeviceOrder {
+            suspended: false,
+            live: entry.loaded.or(entry.order.live),
+            ..entry.order
+        };
+        let failed = |e: String| format!("{name}: {e}");
+        let before = entry.model.size();
+        let model = Arc::clone(&entry.model);
+        let done = self.hub.order(&Order::Device(order.clone()), &[], |state, _| {
+            if let Some(entry) = state.devices.get_mut(&number) {
+                entry.order = order;
+                entry.loaded = None;
+            }
+            // The model has no worker to wait for: an open gate is shut for the swap at once.
+            model.suspend(false, Duration::ZERO)?;
+            model.resume(Duration::ZERO)
+        });
+        done.map_err(failed)?.map_err(|e| e.to_string())?;
+        self.drop_unused();
+        match (&entry.loop_node, entry.model.size() == before) {
+            (Some(node), false) => nodes::resized(node, &self.folder.join(entry.model.name()))
+                .map_err(|e| format!("{name}: {}: {e}", node.path.display())),
+            _ => Ok(()),
+        }
     }
 
     /// Shows a device: as a file, over that as a loop device, and with links to it.
@@ -369,6 +474,8 @@ fn device_status(entry: &Entry) -> DeviceStatus {
         live_table: order.live.is_some(),
         loaded_table: entry.model.inactive_table().is_some(),
         table: entry.model.table().map_or(String::new(), |t| t.text()),
+        loaded: entry.model.inactive_table().map(|t| t.text()),
+        target_status: entry.model.table().map_or(String::new(), |t| t.status()),
         export: entry.export,
         node: entry.node.clone(),
         major_minor: entry.loop_node.as_ref().map(|l| l.number),
@@ -407,7 +514,8 @@ fn memory(supervisor: bool, worker: bool) -> String {
 /// Finds what the words of a table stand for; opens what is not open yet.
 struct Opener<'a> {
     hub: &'a Hub,
-    new: &'a NewDevice,
+    backings: &'a [NewBacking],
+    read_only: bool,
     words: BTreeMap<String, Word>,
     opened: Vec<Holding>,
 }
@@ -429,7 +537,7 @@ impl Opener<'_> {
         let known = self.opened.iter().find(same).cloned();
         let known = known.or_else(|| self.hub.look(|s| s.holdings.values().find(same).cloned()));
         if let Some(holding) = known {
-            if holding.order.read_only && !self.new.read_only {
+            if holding.order.read_only && !self.read_only {
                 let path = wanted.path.display();
                 return Err(format!("{path}: open for reading only, for another device"));
             }
@@ -439,7 +547,7 @@ impl Opener<'_> {
             state.next_holding += 1;
             state.next_holding
         });
-        let holding = Holding::open(id, key, wanted, self.new.read_only)?;
+        let holding = Holding::open(id, key, wanted, self.read_only)?;
         let backing = Arc::clone(&holding.backing);
         self.opened.push(holding);
         Ok((id, backing))
@@ -448,7 +556,7 @@ impl Opener<'_> {
 
 impl Resolve for Opener<'_> {
     fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
-        let given = self.new.backings.iter().find(|b| b.word == word);
+        let given = self.backings.iter().find(|b| b.word == word);
         if given.is_none()
             && let Some((number, device)) = self.device(word)
         {

@@ -9,6 +9,7 @@ pub const MAJOR: u32 = 7;
 const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
 const LOOP_SET_STATUS64: libc::Ioctl = 0x4C04;
 const LOOP_GET_STATUS64: libc::Ioctl = 0x4C05;
+const LOOP_SET_CAPACITY: libc::Ioctl = 0x4C07;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 
@@ -117,6 +118,12 @@ pub fn is_direct(device: BorrowedFd<'_>) -> io::Result<bool> {
 pub fn detach(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is open; this call takes no pointer.
     done(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD) }).map(drop)
+}
+
+/// Takes the size that the file has now.
+pub fn take_size(device: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the descriptor is open; this call takes no pointer.
+    done(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_CAPACITY) }).map(drop)
 }
 
 /// Takes back a detachment that was put off.

@@ -1,0 +1,163 @@
+//! Kills of the worker in the middle of the work, and of everything.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ulvm_test_support::needs::Need;
+use ulvm_test_support::suite::{Outcome, Suite};
+use ulvm_test_support::{ensure, process};
+
+use crate::host::{FUSE, Host, LOOP};
+
+/// Kills in the sample that every run takes; `ULVM_KILLS` gives another number.
+const KILLS: u64 = 20;
+
+pub fn cases(suite: &mut Suite) {
+    let mut fio = LOOP.to_vec();
+    fio.push(Need::Program("fio"));
+    suite.case(
+        "activation::kill::loop_device_sees_a_pause",
+        &fio,
+        loop_device,
+    );
+    let mut fio = FUSE.to_vec();
+    fio.push(Need::Program("fio"));
+    suite.case("activation::kill::file_sees_a_pause", &fio, file);
+    suite.case("activation::kill::both_are_cleaned_up_after", &LOOP, both);
+}
+
+fn loop_device() -> Outcome {
+    under_load("loop")
+}
+
+fn file() -> Outcome {
+    under_load("fuse")
+}
+
+fn kills() -> u64 {
+    let number = std::env::var("ULVM_KILLS");
+    number.ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS)
+}
+
+/// Random writes, read back and checked, until it is told to end.
+fn load(node: &str, dir: &std::path::Path) -> Result<Child, String> {
+    Command::new("fio")
+        .args(["--name=kill", "--rw=randwrite", "--bs=4k", "--size=24m"])
+        .args(["--ioengine=libaio", "--iodepth=32", "--direct=1"])
+        .args([
+            "--verify=crc32c",
+            "--verify_backlog=512",
+            "--verify_fatal=1",
+        ])
+        .args([
+            "--loops=100000",
+            "--time_based",
+            "--runtime=600",
+            "--allow_file_create=0",
+        ])
+        .arg(format!("--filename={node}"))
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| format!("fio: {e}"))
+}
+
+fn under_load(export: &str) -> Outcome {
+    let host = Host::new()?;
+    host.ok(&format!("lvchange -ay --export {export} vg/linear"))?;
+    if host.status()?["kill"]["worker_survived"] == false {
+        return Err("this kernel does not send requests again (before 6.9)".into());
+    }
+    let node = host.node("vg/linear")?.display().to_string();
+    let mut fio = load(&node, &host.images().path(""))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let (mut resent, mut landed) = (0, 0);
+    for n in 1..=kills() {
+        host.kill("worker_pid")?;
+        let began = Instant::now();
+        // Until the next one serves, and has answered what was sent again.
+        while host.status()?["restarts"].as_u64() < Some(n) {
+            ensure!(
+                began.elapsed() < Duration::from_secs(30),
+                "kill {n}: no new worker"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(60));
+        let now = host.status()?["resent"].as_u64().unwrap_or(0);
+        landed += u64::from(now > resent);
+        resent = now;
+        if let Some(status) = fio.try_wait().map_err(|e| e.to_string())? {
+            let out = fio.wait_with_output().map_err(|e| e.to_string())?;
+            return Err(format!(
+                "kill {n}: fio ended ({status}): {}{}",
+                String::from_utf8_lossy(&out.stdout),
+                String::from_utf8_lossy(&out.stderr)
+            ));
+        }
+    }
+    let status = host.status()?;
+    process::output("kill", &["-INT", &fio.id().to_string()])?;
+    let out = fio.wait_with_output().map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let said = said + &String::from_utf8_lossy(&out.stderr);
+    ensure!(said.contains("err= 0"), "{said}");
+    ensure!(!said.contains("verify:"), "{said}");
+    ensure!(
+        landed * 2 > kills(),
+        "only {landed} of {} kills landed with requests in flight",
+        kills()
+    );
+    println!(
+        "{export}: {} kills, {landed} with requests in flight, {resent} requests sent again, the last pause {} us",
+        kills(),
+        status["pause_us"]
+    );
+    host.ok("lvchange -an vg/linear").map(drop)
+}
+
+/// Supervisor and worker die: consumers get errors, and the next start is as if nothing had been.
+fn both() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    let node = host.node("vg/linear")?;
+    let worker = host.pid("worker_pid")?;
+    host.kill("supervisor_pid")?;
+    process::output("kill", &["-KILL", &worker.to_string()])?.success("kill")?;
+    let began = Instant::now();
+    while std::path::Path::new(&format!("/proc/{worker}/exe")).exists() {
+        ensure!(
+            began.elapsed() < Duration::from_secs(10),
+            "the worker lives"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let read = process::output(
+        "dd",
+        &[
+            "if=".to_owned() + &node.display().to_string(),
+            "of=/dev/null".into(),
+            "bs=4k".into(),
+            "count=1".into(),
+            "iflag=direct".into(),
+            "status=none".into(),
+        ],
+    )?;
+    ensure!(read.code != 0, "a dead device was read");
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    let node = host.node("vg/linear")?.display().to_string();
+    process::output(
+        "dd",
+        &[
+            "if=/dev/zero",
+            &format!("of={node}"),
+            "bs=4k",
+            "count=1",
+            "oflag=direct",
+            "status=none",
+        ],
+    )?
+    .success("dd")?;
+    host.ok("lvchange -an vg/linear").map(drop)
+}

@@ -1,0 +1,26 @@
+//! Activation: the daemon, files and loop devices, and what a kill of the worker means.
+
+mod daemon;
+mod fence;
+mod host;
+mod kill;
+mod volumes;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ulvm_test_support::suite::Suite;
+
+/// The binary under test.
+fn ulvm() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ulvm"))
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new(10);
+    daemon::cases(&mut suite);
+    volumes::cases(&mut suite);
+    kill::cases(&mut suite);
+    fence::cases(&mut suite);
+    suite.run()
+}

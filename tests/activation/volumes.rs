@@ -1,0 +1,230 @@
+//! Volumes as files and loop devices: data, links, reports, and what is refused.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ulvm_test_support::needs::Need;
+use ulvm_test_support::suite::{Outcome, Suite};
+use ulvm_test_support::{content, ensure, process};
+
+use crate::host::{FUSE, Host, LOOP};
+
+pub fn cases(suite: &mut Suite) {
+    suite.case("activation::volumes::file", &FUSE, file);
+    suite.case("activation::volumes::loop_device", &LOOP, loop_device);
+    suite.case("activation::volumes::reports", &FUSE, reports);
+    suite.case("activation::volumes::open_ones_stay", &LOOP, open_ones);
+    suite.case("activation::volumes::all_or_nothing", &FUSE, all_or_nothing);
+    suite.case("activation::volumes::guards", &FUSE, guards);
+    let mut mkfs = LOOP.to_vec();
+    mkfs.extend([Need::Program("mkfs.ext4"), Need::Program("fsck.ext4")]);
+    suite.case("activation::volumes::file_system", &mkfs, file_system);
+}
+
+fn write_and_read(host: &Host, node: &Path, name: &str) -> Outcome {
+    let data = content::sectors(7, 0, 4 << 11);
+    let file = OpenOptions::new().read(true).write(true).open(node);
+    let file = file.map_err(|e| format!("{}: {e}", node.display()))?;
+    file.write_all_at(&data, 1 << 20)
+        .map_err(|e| e.to_string())?;
+    file.sync_all().map_err(|e| e.to_string())?;
+    let mut back = vec![0; data.len()];
+    file.read_exact_at(&mut back, 1 << 20)
+        .map_err(|e| e.to_string())?;
+    ensure!(back == data, "{}: not what was written", node.display());
+    drop(file);
+    host.ok(&format!("lvchange -an {name}"))?;
+    let seen = host.ok(&format!("read {name} --offset 1m --length 4m"))?;
+    ensure!(seen.stdout == data, "{name}: not what was written");
+    Ok(())
+}
+
+fn file() -> Outcome {
+    let host = Host::new()?;
+    for name in ["linear", "striped"] {
+        host.ok(&format!("lvchange -ay --export fuse vg/{name}"))?;
+        let node = host.node(&format!("vg/{name}"))?;
+        ensure!(
+            node.ends_with(format!("volumes/vg-{name}")),
+            "{}",
+            node.display()
+        );
+        ensure!(host.node(&format!("mapper/vg-{name}"))? == node, "{name}");
+        write_and_read(&host, &node, &format!("vg/{name}"))?;
+        ensure!(
+            host.node(&format!("vg/{name}")).is_err(),
+            "the link is still there"
+        );
+    }
+    Ok(())
+}
+
+fn loop_device() -> Outcome {
+    let host = Host::new()?;
+    host.ok("vgchange -ay --export loop vg")?;
+    for name in ["linear", "striped"] {
+        let node = host.node(&format!("vg/{name}"))?;
+        ensure!(node.starts_with("/dev/"), "{}", node.display());
+        let sysfs = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
+        let direct = std::fs::read_to_string(sysfs.join("loop/dio")).unwrap_or_default();
+        ensure!(
+            direct.trim() == "1",
+            "{}: the page cache is used",
+            node.display()
+        );
+        write_and_read(&host, &node, &format!("vg/{name}"))?;
+        ensure!(
+            !sysfs.join("loop/backing_file").exists(),
+            "{} is attached",
+            node.display()
+        );
+    }
+    Ok(())
+}
+
+fn reports() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export fuse vg/linear")?;
+    let line = "lvs --noheadings --separator , -o lv_attr,lv_active,lv_suspended,lv_live_table,lv_device_open -S lv_active=active";
+    let seen = host.ok(line)?.out();
+    ensure!(
+        seen.trim() == "-wi-a-----,active,,live table present,",
+        "{seen}"
+    );
+    let node = host.node("vg/linear")?;
+    let open = File::open(&node).map_err(|e| e.to_string())?;
+    let seen = host.ok(line)?.out();
+    ensure!(
+        seen.trim() == "-wi-ao----,active,,live table present,open",
+        "{seen}"
+    );
+    drop(open);
+    let scan = host.ok("lvscan")?.out();
+    let active = scan
+        .lines()
+        .filter(|l| l.trim_start().starts_with("ACTIVE"));
+    ensure!(active.count() == 1, "{scan}");
+    let said = host.ok("vgchange -ay --export fuse vg")?.out();
+    ensure!(
+        said.contains("2 logical volume(s) in volume group \"vg\" now active"),
+        "{said}"
+    );
+    let said = host.ok("vgchange -an vg")?.out();
+    ensure!(
+        said.contains("0 logical volume(s) in volume group \"vg\" now active"),
+        "{said}"
+    );
+    Ok(())
+}
+
+fn open_ones() -> Outcome {
+    let host = Host::new()?;
+    host.ok("vgchange -ay --export loop vg")?;
+    let open = File::open(host.node("vg/linear")?).map_err(|e| e.to_string())?;
+    let refused = host.run("lvchange -an vg/linear")?;
+    ensure!(refused.code == 5, "ended with {}", refused.code);
+    ensure!(
+        refused.err().contains("Logical volume vg/linear in use."),
+        "{}",
+        refused.err()
+    );
+    let refused = host.run("vgchange -an vg")?;
+    ensure!(
+        refused.err().contains("with 1 open logical volume(s)"),
+        "{}",
+        refused.err()
+    );
+    let refused = host.run("lvremove -f vg/linear")?;
+    ensure!(
+        refused.code == 5 && refused.err().contains("in use"),
+        "{}",
+        refused.err()
+    );
+    host.ok("lvchange -an vg/striped")?;
+    drop(open);
+    host.ok("lvremove -f vg/linear")?;
+    ensure!(host.node("vg/linear").is_err(), "the link is still there");
+    Ok(())
+}
+
+/// One of two images is in use by somebody else: nothing of the volume stays.
+fn all_or_nothing() -> Outcome {
+    let host = Host::new()?;
+    let image = host.images().path("b").display().to_string();
+    let table = host.images().path("table");
+    std::fs::write(&table, format!("0 2048 linear {image} 0\n")).map_err(|e| e.to_string())?;
+    let socket = host.images().path("socket");
+    let mut other = host
+        .command(&format!(
+            "serve --table {} --nbd unix:{}",
+            table.display(),
+            socket.display()
+        ))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    while !socket.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let refused = host.run("lvchange -ay --export fuse vg/striped");
+    drop(other.kill());
+    drop(other.wait());
+    let refused = refused?;
+    ensure!(refused.code == 5, "ended with {}", refused.code);
+    ensure!(refused.err().contains("in use"), "{}", refused.err());
+    ensure!(host.node("vg/striped").is_err(), "a link stayed");
+    let status = host.status()?;
+    ensure!(
+        status["devices"].as_array().is_some_and(Vec::is_empty),
+        "{status}"
+    );
+    host.ok("lvchange -ay --export fuse vg/striped").map(drop)
+}
+
+fn guards() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export fuse vg/linear")?;
+    for line in [
+        "lvrename vg linear other",
+        "lvreduce -f -L 16M vg/linear",
+        "lvextend -L +4M vg/linear",
+        "vgrename vg other",
+        "vgexport vg",
+    ] {
+        let refused = host.run(line)?;
+        ensure!(refused.code == 5, "{line}: ended with {}", refused.code);
+        ensure!(
+            refused.err().contains("active"),
+            "{line}: {}",
+            refused.err()
+        );
+    }
+    host.ok("lvextend -L +4M vg/striped")?;
+    let declined = host.run("lvremove vg/linear")?;
+    ensure!(declined.code == 5, "removed without being asked");
+    host.ok("lvremove -y vg/linear")?;
+    ensure!(host.node("vg/linear").is_err(), "the link is still there");
+    Ok(())
+}
+
+fn file_system() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export loop vg/striped")?;
+    let node = host.node("vg/striped")?.display().to_string();
+    process::output("mkfs.ext4", &["-q", &node])?.success("mkfs.ext4")?;
+    let dir = host.images().path("mnt");
+    std::fs::create_dir(&dir).map_err(|e| e.to_string())?;
+    let at = dir.display().to_string();
+    process::output("mount", &[&node, &at])?.success("mount")?;
+    let written = std::fs::write(dir.join("file"), vec![5; 3 << 20]);
+    let refused = host.run("lvchange -an vg/striped");
+    process::output("umount", &[&at])?.success("umount")?;
+    written.map_err(|e| e.to_string())?;
+    ensure!(refused?.code == 5, "a mounted volume was deactivated");
+    host.ok("lvchange -an vg/striped")?;
+    host.ok("lvchange -ay --export loop vg/striped")?;
+    let node = host.node("vg/striped")?.display().to_string();
+    process::output("fsck.ext4", &["-f", "-n", &node])?.success("fsck.ext4")?;
+    Ok(())
+}

@@ -379,7 +379,10 @@ impl Finder {
     /// Loop devices over files that are LVs: what is in them is their owner's business.
     fn shown_lv(&self, sys: &Path) -> Option<String> {
         let file = fs::read_to_string(sys.join("loop/backing_file")).ok()?;
-        let shown = self.shown.iter().any(|dir| Path::new(&file).starts_with(dir));
+        let shown = self
+            .shown
+            .iter()
+            .any(|dir| Path::new(&file).starts_with(dir));
         (shown && !self.scan_lvs).then(|| "device is an LV".into())
     }
 

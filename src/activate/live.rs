@@ -110,6 +110,41 @@ impl Live {
         Ok(())
     }
 
+    /// Gives an active LV the tables of its metadata as they are now.
+    pub fn reload(
+        &mut self,
+        session: &Session,
+        read: &VgRead,
+        lv: LvKey,
+        missing: Missing,
+    ) -> Result<()> {
+        let name = format!("{}/{}", read.vg.name, read.vg.lvs[lv].name);
+        let (Some(place), Some(device)) = (&self.place, self.find(&read.vg, lv)) else {
+            return Ok(());
+        };
+        let how = Activation {
+            export: device.export.unwrap_or(Export::Fuse),
+            missing,
+        };
+        let mut devices = devices(session, read, lv, how, place)?;
+        let (Some(top), Some(client)) = (devices.pop(), &mut self.client) else {
+            return Ok(());
+        };
+        if !devices.is_empty() {
+            return Err(Error::refused(format!(
+                "Logical volume {name} lies on other volumes: deactivate it and activate it again."
+            )));
+        }
+        let failed = |e: Error| {
+            let text = format!("Logical volume {name} still has its old table: {e}");
+            Error::new(Kind::Io, text).with_source(e)
+        };
+        client
+            .load(top.uuid.clone(), top.table, top.backings)
+            .map_err(failed)?;
+        client.resume(top.uuid).map_err(failed)
+    }
+
     /// Deactivates an LV, which must not be open. One that is not active stays as it is.
     pub fn deactivate(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
         let name = format!("{}/{}", vg.name, vg.lvs[lv].name);

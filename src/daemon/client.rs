@@ -85,12 +85,7 @@ impl Client {
     }
 
     /// Loads a table into a device, to be made live by the next resume.
-    pub fn load(
-        &mut self,
-        device: String,
-        table: String,
-        backings: Vec<NewBacking>,
-    ) -> Result<()> {
+    pub fn load(&mut self, device: String, table: String, backings: Vec<NewBacking>) -> Result<()> {
         let ask = Ask::Load {
             device,
             table,

@@ -28,9 +28,11 @@ use super::proto::Export;
 const ORDER_PATIENCE: Duration = Duration::from_secs(120);
 /// How long a worker may take to begin.
 const START_PATIENCE: Duration = Duration::from_secs(30);
-/// A worker that dies sooner than this is started again only after a rest.
+/// After a worker that dies sooner than this there is a rest, which grows.
 const SHORT_LIFE: Duration = Duration::from_millis(500);
-/// The longest rest.
+/// The longest rest, if it had served: consumers wait.
+const SHORT_REST: Duration = Duration::from_millis(50);
+/// The longest rest, if it cannot even begin to serve.
 const LONG_REST: Duration = Duration::from_secs(2);
 
 /// The folder and its connection.
@@ -106,8 +108,7 @@ impl State {
             let words = e.loaded.iter().flat_map(|t| t.words.values());
             words.copied().any(|w| w == Word::Device(number))
         };
-        let on =
-            |e: &&Entry| loaded(e) || words(&e.order).any(|w| w == Word::Device(number));
+        let on = |e: &&Entry| loaded(e) || words(&e.order).any(|w| w == Word::Device(number));
         devices.find(on).map(|e| e.order.name.as_str())
     }
 
@@ -283,6 +284,11 @@ impl Hub {
             let started = Instant::now();
             let outcome = self.one_life(program, &mut fences, died, &mut began);
             died = Some(Instant::now());
+            let most = if outcome.is_ok() {
+                SHORT_REST
+            } else {
+                LONG_REST
+            };
             if let (Err(error), Some(began)) = (outcome, began.take()) {
                 return began(Err(error));
             }
@@ -290,7 +296,7 @@ impl Hub {
                 return;
             }
             rest = match started.elapsed() < SHORT_LIFE {
-                true => (2 * rest).clamp(Duration::from_millis(5), LONG_REST),
+                true => (2 * rest).clamp(Duration::from_millis(1), most),
                 false => Duration::ZERO,
             };
             std::thread::sleep(rest);

@@ -211,11 +211,13 @@ impl Supervisor {
             ..entry.order
         };
         let failed = |e: String| format!("{name}: {e}");
-        let done = self.hub.order(&Order::Device(order.clone()), &[], |state, _| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.order = order;
-            }
-        });
+        let done = self
+            .hub
+            .order(&Order::Device(order.clone()), &[], |state, _| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.order = order;
+                }
+            });
         done.map_err(failed)?;
         // Nothing is ever under way in the model.
         let shut = entry.model.suspend(false, Duration::ZERO);
@@ -233,15 +235,17 @@ impl Supervisor {
         let failed = |e: String| format!("{name}: {e}");
         let before = entry.model.size();
         let model = Arc::clone(&entry.model);
-        let done = self.hub.order(&Order::Device(order.clone()), &[], |state, _| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.order = order;
-                entry.loaded = None;
-            }
-            // The model has no worker to wait for: an open gate is shut for the swap at once.
-            model.suspend(false, Duration::ZERO)?;
-            model.resume(Duration::ZERO)
-        });
+        let done = self
+            .hub
+            .order(&Order::Device(order.clone()), &[], |state, _| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.order = order;
+                    entry.loaded = None;
+                }
+                // The model has no worker to wait for: an open gate is shut for the swap at once.
+                model.suspend(false, Duration::ZERO)?;
+                model.resume(Duration::ZERO)
+            });
         done.map_err(failed)?.map_err(|e| e.to_string())?;
         self.drop_unused();
         match (&entry.loop_node, entry.model.size() == before) {

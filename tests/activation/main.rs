@@ -17,7 +17,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(10);
+    let mut suite = Suite::new(18);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     kill::cases(&mut suite);

@@ -1,6 +1,7 @@
 //! Volumes as files and loop devices: data, links, reports, and what is refused.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -17,6 +18,8 @@ pub fn cases(suite: &mut Suite) {
     suite.case("activation::volumes::open_ones_stay", &LOOP, open_ones);
     suite.case("activation::volumes::all_or_nothing", &FUSE, all_or_nothing);
     suite.case("activation::volumes::guards", &FUSE, guards);
+    suite.case("activation::volumes::grows_while_open", &LOOP, grows);
+    suite.case("activation::volumes::dmsetup", &FUSE, dmsetup);
     let mut mkfs = LOOP.to_vec();
     mkfs.extend([Need::Program("mkfs.ext4"), Need::Program("fsck.ext4")]);
     suite.case("activation::volumes::file_system", &mkfs, file_system);
@@ -188,7 +191,6 @@ fn guards() -> Outcome {
     for line in [
         "lvrename vg linear other",
         "lvreduce -f -L 16M vg/linear",
-        "lvextend -L +4M vg/linear",
         "vgrename vg other",
         "vgexport vg",
     ] {
@@ -205,6 +207,116 @@ fn guards() -> Outcome {
     ensure!(declined.code == 5, "removed without being asked");
     host.ok("lvremove -y vg/linear")?;
     ensure!(host.node("vg/linear").is_err(), "the link is still there");
+    Ok(())
+}
+
+/// A volume is extended while somebody has it open and writes to it.
+fn grows() -> Outcome {
+    let host = Host::new()?;
+    for export in ["loop", "fuse"] {
+        host.ok(&format!("lvchange -ay --export {export} vg/linear"))?;
+        let node = host.node("vg/linear")?;
+        let file = OpenOptions::new().read(true).write(true).open(&node);
+        let mut file = file.map_err(|e| e.to_string())?;
+        let before = file.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
+        file.write_all_at(&[1; 4096], before - 4096)
+            .map_err(|e| e.to_string())?;
+        host.ok("lvextend -L +8M vg/linear")?;
+        let after = std::fs::File::open(&node).and_then(|mut f| f.seek(SeekFrom::End(0)));
+        let after = after.map_err(|e| e.to_string())?;
+        ensure!(
+            after == before + (8 << 20),
+            "{export}: {before} bytes became {after}"
+        );
+        file.write_all_at(&[2; 4096], before)
+            .map_err(|e| e.to_string())?;
+        file.sync_all().map_err(|e| e.to_string())?;
+        drop(file);
+        host.ok("lvchange -an vg/linear")?;
+        let at = before - 4096;
+        let seen = host
+            .ok(&format!("read vg/linear --offset {at} --length 8192"))?
+            .stdout;
+        ensure!(
+            seen == [[1; 4096], [2; 4096]].concat(),
+            "{export}: other data"
+        );
+    }
+    Ok(())
+}
+
+/// The life of a device made of a table.
+fn dmsetup() -> Outcome {
+    let host = Host::new()?;
+    let (a, b) = (host.images().path("c"), host.images().path("d"));
+    for (path, byte) in [(&a, 1), (&b, 2)] {
+        std::fs::write(path, vec![byte; 1 << 20]).map_err(|e| e.to_string())?;
+    }
+    let write = |file: &str, text: String| {
+        let path = host.images().path(file);
+        std::fs::write(&path, text).map_err(|e| e.to_string())?;
+        Ok::<_, String>(path.display().to_string())
+    };
+    let one = write(
+        "one",
+        format!("0 1024 linear {} 0\n1024 512 zero\n", a.display()),
+    )?;
+    let two = write("two", format!("0 2048 linear {} 0\n", b.display()))?;
+    host.ok(&format!(
+        "dmsetup create dev --export fuse --uuid U-1 {one}"
+    ))?;
+    let node = host.node("mapper/dev")?;
+    let first = || -> Result<u8, String> {
+        let mut byte = [0];
+        let file = File::open(&node).map_err(|e| e.to_string())?;
+        file.read_exact_at(&mut byte, 0)
+            .map_err(|e| e.to_string())?;
+        Ok(byte[0])
+    };
+    ensure!(first()? == 1, "other data");
+    let table = host.ok("dmsetup table dev")?.out();
+    ensure!(
+        table == format!("0 1024 linear {} 0\n1024 512 zero\n", a.display()),
+        "{table}"
+    );
+    let wrong = write("wrong", "0 8 nonsense\n".into())?;
+    let refused = host.run(&format!("dmsetup load dev {wrong}"))?;
+    ensure!(
+        refused.code == 5 && refused.err().contains("nonsense"),
+        "{}",
+        refused.err()
+    );
+    host.ok(&format!("dmsetup load dev {two}"))?;
+    ensure!(first()? == 1, "the loaded table is live");
+    let loaded = host.ok("dmsetup table --inactive dev")?.out();
+    ensure!(
+        loaded == format!("0 2048 linear {} 0\n", b.display()),
+        "{loaded}"
+    );
+    host.ok("dmsetup suspend dev")?;
+    let info = host.ok("dmsetup info dev")?.out();
+    ensure!(
+        info.contains("SUSPENDED") && info.contains("LIVE & INACTIVE"),
+        "{info}"
+    );
+    // A worker that dies now leaves the device as it is.
+    let before = host.kill("worker_pid")?;
+    while host.pid("worker_pid")? == before {}
+    host.ok("dmsetup resume dev")?;
+    ensure!(first()? == 2, "the loaded table is not live");
+    ensure!(
+        host.ok("dmsetup ls")?.out().starts_with("dev\t("),
+        "not listed"
+    );
+    ensure!(
+        host.run("dmsetup remove other")?.code == 5,
+        "removed what is not there"
+    );
+    host.ok("dmsetup remove dev")?;
+    ensure!(
+        host.ok("dmsetup ls")?.out() == "No devices found\n",
+        "still listed"
+    );
     Ok(())
 }
 

@@ -911,6 +911,15 @@ pub const CCD: &[Opt] = &[
 /// Options of `daemon` beside the common ones.
 pub const DAEMON: &[Opt] = &[Opt::DaemonStatus, Opt::DaemonStop, Opt::Detach, Opt::Json];
 
+/// Options of `dmsetup` beside the common ones.
+pub const DMSETUP: &[Opt] = &[
+    Opt::Export,
+    Opt::Inactive,
+    Opt::ReadOnly,
+    Opt::Table,
+    Opt::UuidValue,
+];
+
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];
 

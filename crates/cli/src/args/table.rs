@@ -137,6 +137,7 @@ options! {
     Ignoreunsupported, None, "ignoreunsupported", Flag, "Leave out unsupported settings";
     Import, Some('i'), "import", Flag, "Import exported VGs too";
     ImportDevices, None, "importdevices", Flag, "Add the devices to the devices file";
+    Inactive, None, "inactive", Flag, "The loaded table in place of the live one";
     Interval, Some('i'), "interval", Text, "Seconds between progress reports";
     IoDepth, None, "iodepth", Number, "Requests in flight";
     IoDriver, None, "driver", Choice(&["auto", "uring", "pool"]), "What carries the I/O";
@@ -266,7 +267,7 @@ options! {
     Syncaction, None, "syncaction", Choice(&["check", "repair"]), "Scrub a raid LV";
     Sysinit, None, "sysinit", Flag, "At boot, before file systems are writable";
     SystemId, None, "systemid", Text, "System ID of the VG";
-    Table, None, "table", Text, "File with a device-mapper table";
+    Table, None, "table", Text, "File with a device-mapper table; for dmsetup the table itself";
     Test, Some('t'), "test", Flag, "Do everything but write";
     Thin, Some('T'), "thin", Flag, "Thin LV or pool";
     Thinpool, None, "thinpool", Text, "Thin pool LV";

@@ -1,5 +1,6 @@
 //! lvextend, lvreduce and lvresize
 
+use ulvm::activate::plan::Filler;
 use ulvm::error::{Error, Result};
 use ulvm::session::Allow;
 use ulvm_metadata::model::AllocPolicy;
@@ -8,6 +9,7 @@ use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
 use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size};
 
+use super::content::missing;
 use super::lv_activation::{live, must_be_inactive};
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
 use super::vg_args::{done, sectors};
@@ -58,7 +60,7 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
         return Err(Error::refused(text));
     }
     refuse_unsupported(args, &vg, &lv)?;
-    must_be_inactive(&live(ctx, false)?, &read.vg, key, "resized")?;
+    let mut live = live(ctx, false)?;
     let named = pv_args(&session, &read, pvs)?;
     let outcome = lv_resize(
         &read.vg,
@@ -74,8 +76,12 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
         },
     );
     let resized = done(&session, outcome)?;
+    if resized.value.new < resized.value.old {
+        must_be_inactive(&live, &read.vg, key, "made smaller")?;
+    }
     if resized.value.new != resized.value.old {
-        session.commit(&read, resized.vg)?;
+        let now = session.commit(&read, resized.vg)?;
+        live.reload(&session, &now, key, missing(ctx, args, Filler::Error))?;
     }
     session
         .ui()

@@ -69,6 +69,7 @@ pub mod completions;
 pub mod content;
 pub mod daemon;
 pub mod demo;
+pub mod dmsetup;
 pub mod manpages;
 pub mod read;
 pub mod serve;

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Status};
@@ -14,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 /// What the daemon prints when clients can connect.
 pub const READY: &str = "ready";
 
+/// How long a daemon may take to die.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Client(Channel);
@@ -21,6 +25,21 @@ pub struct Client(Channel);
 impl Client {
     /// To the daemon of a run directory; none if there is none.
     pub fn connect(run_dir: &Path) -> Result<Option<Self>> {
+        let began = Instant::now();
+        loop {
+            let Some(mut client) = Self::reach(run_dir)? else {
+                return Ok(None);
+            };
+            // One that is dying may have been reached, and says nothing any more.
+            match client.ask(&Ask::Hello) {
+                Ok(_) => return Ok(Some(client)),
+                Err(e) if began.elapsed() > PATIENCE => return Err(e),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn reach(run_dir: &Path) -> Result<Option<Self>> {
         let path = run_dir.join(SOCKET);
         match UnixStream::connect(&path) {
             Ok(socket) => Ok(Some(Self(Channel::new(socket)))),

@@ -3,18 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ulvm_engine::backend::{Backing, OpenHow, Store};
+use serde::{Deserialize, Serialize};
+use ulvm_engine::backend::{Backing, Held, OpenHow, Store};
 
 use super::order::BackingOrder;
 use super::proto::NewBacking;
 
 /// What makes two openings the same: the file or device, and the range.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Key {
     block: bool,
     /// Device and inode of a file, device number of a block device.
@@ -25,12 +26,12 @@ pub struct Key {
 /// A backing file or device that is open.
 #[derive(Clone, Debug)]
 pub struct Holding {
-    /// What it is.
-    pub key: Key,
     /// Open.
     pub backing: Arc<Backing>,
     /// What the worker is told of it.
     pub order: BackingOrder,
+    /// Its lock, if it was taken over from another process.
+    lock: Option<Arc<OwnedFd>>,
 }
 
 impl Holding {
@@ -56,9 +57,10 @@ impl Holding {
         let (backing, read_only) = opened.map_err(|e| said(&wanted.path, &e))?;
         let direct = matches!(backing.store(), Store::File(file) if file.direct());
         Ok(Self {
-            key,
+            lock: None,
             order: BackingOrder {
                 id,
+                key,
                 path: wanted.path.clone(),
                 direct,
                 read_only,
@@ -70,13 +72,43 @@ impl Holding {
         })
     }
 
+    /// Of descriptors that another process had: its own, and that of its lock if it has one.
+    pub fn adopt(order: BackingOrder, fds: Vec<OwnedFd>) -> Result<Self, String> {
+        let mut fds = fds.into_iter();
+        let held = Held {
+            fd: fds.next().ok_or("a descriptor is missing")?,
+            lock: None,
+            direct: order.direct,
+        };
+        let backing = Backing::adopt(held, &order.path, &order.how()).map_err(|e| e.to_string())?;
+        Ok(Self {
+            backing: Arc::new(backing),
+            order,
+            lock: fds.next().map(Arc::new),
+        })
+    }
+
     /// Its descriptor, and that of its lock if it has one.
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self.backing.store() {
             Store::File(file) => std::iter::once(file.descriptor())
                 .chain(file.lock_descriptor())
+                .chain(self.lock.as_deref().map(AsFd::as_fd))
                 .collect(),
             Store::Mem(_) | Store::Device(_) => Vec::new(),
+        }
+    }
+}
+
+impl BackingOrder {
+    /// How its descriptor is used.
+    fn how(&self) -> OpenHow {
+        OpenHow {
+            read_only: self.read_only,
+            start: self.start,
+            len: self.len,
+            logical: self.logical,
+            ..OpenHow::default()
         }
     }
 }

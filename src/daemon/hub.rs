@@ -20,7 +20,7 @@ use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 use super::channel::Channel;
 use super::holdings::Holding;
 use super::nodes::LoopNode;
-use super::order::{DeviceOrder, Order, Report, TableOrder, Word};
+use super::order::{DeviceNote, DeviceOrder, FolderOrder, Order, Report, TableOrder, Word};
 use super::process::Program;
 use super::proto::Export;
 
@@ -46,6 +46,38 @@ pub struct FolderHeld {
     pub negotiated: Negotiated,
 }
 
+impl FolderHeld {
+    /// What the worker is told of it.
+    pub fn order(&self) -> FolderOrder {
+        FolderOrder {
+            dir: self.mounted.dir().to_owned(),
+            by_helper: self.mounted.by_helper(),
+            minor: self.negotiated.minor,
+            flags: self.negotiated.flags,
+        }
+    }
+
+    /// The connection's first descriptor, and the clones.
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let clones = self.clones.iter().map(|fd| fd.as_fd());
+        std::iter::once(self.mounted.fd()).chain(clones).collect()
+    }
+
+    /// Of what a worker kept.
+    pub fn taken_over(order: FolderOrder, fds: Vec<OwnedFd>) -> Result<Self, String> {
+        let mut fds = fds.into_iter();
+        let first = fds.next().ok_or("a descriptor is missing")?;
+        Ok(Self {
+            mounted: Mounted::taken_over(order.dir, first, order.by_helper),
+            clones: fds.map(Arc::new).collect(),
+            negotiated: Negotiated {
+                minor: order.minor,
+                flags: order.flags,
+            },
+        })
+    }
+}
+
 /// A device.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -65,6 +97,19 @@ pub struct Entry {
     pub links: Vec<PathBuf>,
 }
 
+impl Entry {
+    /// What the worker keeps of it.
+    pub fn note(&self) -> DeviceNote {
+        DeviceNote {
+            loaded: self.loaded.clone(),
+            export: self.export,
+            loop_node: self.loop_node.clone(),
+            node: self.node.clone(),
+            links: self.links.clone(),
+        }
+    }
+}
+
 /// All that a worker is made from.
 #[derive(Debug, Default)]
 pub struct State {
@@ -75,7 +120,7 @@ pub struct State {
     /// Devices by number.
     pub devices: BTreeMap<u32, Entry>,
     /// The folder, from the first device on that is shown.
-    pub folder: Option<FolderHeld>,
+    pub folder: Option<Arc<FolderHeld>>,
 }
 
 impl State {
@@ -114,27 +159,31 @@ impl State {
 
     /// Devices in an order in which each comes after those it lies on.
     fn lower_first(&self) -> Vec<DeviceOrder> {
-        let mut left: Vec<&DeviceOrder> = self.devices.values().map(|e| &e.order).collect();
-        let mut sorted: Vec<DeviceOrder> = Vec::with_capacity(left.len());
-        while !left.is_empty() {
-            let before = left.len();
-            left.retain(|order| {
-                let ready = words(order).all(|w| match w {
-                    Word::Device(n) => sorted.iter().any(|s| s.number == n),
-                    Word::Backing(_) => true,
-                });
-                if ready {
-                    sorted.push((*order).clone());
-                }
-                !ready
-            });
-            if left.len() == before {
-                // No table leads back to its own device; so this does not happen.
-                break;
-            }
-        }
-        sorted
+        lower_first(self.devices.values().map(|e| &e.order).collect())
     }
+}
+
+/// Devices in an order in which each comes after those it lies on.
+pub fn lower_first(mut left: Vec<&DeviceOrder>) -> Vec<DeviceOrder> {
+    let mut sorted: Vec<DeviceOrder> = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let before = left.len();
+        left.retain(|order| {
+            let ready = words(order).all(|w| match w {
+                Word::Device(n) => sorted.iter().any(|s| s.number == n),
+                Word::Backing(_) => true,
+            });
+            if ready {
+                sorted.push((*order).clone());
+            }
+            !ready
+        });
+        if left.len() == before {
+            // No table leads back to its own device; so this does not happen.
+            break;
+        }
+    }
+    sorted
 }
 
 fn words(order: &DeviceOrder) -> impl Iterator<Item = Word> + '_ {
@@ -160,8 +209,27 @@ pub struct Hub {
     /// Counts requests that came again, over the lives of workers.
     resent: OwnedFd,
     resent_before: Mutex<u64>,
+    /// Where a supervisor comes to that takes over from a worker.
+    listener: OwnedFd,
     queues: usize,
     lock_memory: bool,
+}
+
+/// A worker that has lost its supervisor, and all that it kept.
+#[derive(Debug)]
+pub struct Orphan {
+    /// The way to it.
+    pub channel: Channel,
+    /// What it is made from.
+    pub state: State,
+    /// Its process.
+    pub pid: u32,
+    /// The read end of its fence.
+    pub fence: OwnedFd,
+    /// The counter of requests that came again.
+    pub resent: OwnedFd,
+    /// Where this supervisor has come to.
+    pub listener: OwnedFd,
 }
 
 /// Figures of the hub.
@@ -178,16 +246,50 @@ pub struct Health {
 }
 
 impl Hub {
-    /// Without a worker.
-    pub fn new(queues: usize, lock_memory: bool) -> io::Result<Self> {
+    /// Without a worker. Supervisors that take over will come to `listener`.
+    pub fn new(listener: OwnedFd, queues: usize, lock_memory: bool) -> io::Result<Self> {
         Ok(Self {
             inner: Mutex::default(),
             changed: Condvar::new(),
             resent: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             resent_before: Mutex::new(0),
+            listener,
             queues,
             lock_memory,
         })
+    }
+
+    /// With the worker of a supervisor that has died. What else it kept goes to
+    /// [`keep`](Self::keep).
+    pub fn of_orphan(orphan: Orphan, lock_memory: bool) -> io::Result<(Self, Alive)> {
+        let pid = i32::try_from(orphan.pid).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw);
+        let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+        let queues = orphan.state.folder.as_ref().map(|f| f.clones.len());
+        let queues = queues.unwrap_or(1);
+        let alive = Alive {
+            pidfd: pidfd.try_clone()?,
+            fence: Fence(orphan.fence),
+        };
+        orphan.channel.set_patience(Some(ORDER_PATIENCE))?;
+        let inner = Inner {
+            state: orphan.state,
+            link: Some(orphan.channel),
+            worker_pid: Some(orphan.pid),
+            pidfd: Some(pidfd),
+            ..Inner::default()
+        };
+        let hub = Self {
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            resent: orphan.resent,
+            resent_before: Mutex::new(0),
+            listener: orphan.listener,
+            queues,
+            lock_memory,
+        };
+        Ok((hub, alive))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -273,12 +375,29 @@ impl Hub {
         self.changed.notify_all();
     }
 
-    /// Keeps a worker running until [`stop`](Self::stop). `began` is told of the first one, or why
-    /// there is none.
-    pub fn keep(&self, program: &Program, began: impl FnOnce(io::Result<()>)) {
+    /// Keeps a worker running until [`stop`](Self::stop); `alive` is one that runs already. `began`
+    /// is told of the first one, or why there is none.
+    pub fn keep(
+        &self,
+        program: &Program,
+        alive: Option<Alive>,
+        began: impl FnOnce(io::Result<()>),
+    ) {
         let mut began = Some(began);
         let mut fences: Vec<Fence> = Vec::new();
         let mut died: Option<Instant> = None;
+        if let Some(alive) = alive {
+            if let Some(began) = began.take() {
+                began(Ok(()));
+            }
+            wait_for_end(&alive.pidfd);
+            fences.push(alive.fence);
+            died = Some(Instant::now());
+            self.gone();
+            if self.lock().stopping {
+                return;
+            }
+        }
         let mut rest = Duration::ZERO;
         loop {
             let started = Instant::now();
@@ -315,7 +434,7 @@ impl Hub {
         let (fence, write_end) = Fence::new()?;
         let mut child = program.worker(theirs)?;
         let mut channel = Channel::new(ours);
-        let ready = self.prepare(&mut channel, write_end, fences);
+        let ready = self.prepare(&mut channel, (&fence, write_end), fences);
         // From now on this worker's I/O has to be waited for, too.
         fences.push(fence);
         let ready = ready.and_then(|()| self.publish(channel, &child, died));
@@ -327,11 +446,16 @@ impl Hub {
             let _ = child.kill();
         }
         child.wait()?;
+        self.gone();
+        ready
+    }
+
+    /// There is no worker now.
+    fn gone(&self) {
         let mut inner = self.lock();
         inner.link = None;
         inner.worker_pid = None;
         inner.pidfd = None;
-        ready
     }
 
     /// Brings a new worker to where the last one was. It serves when all I/O of those before it has
@@ -339,7 +463,7 @@ impl Hub {
     fn prepare(
         &self,
         channel: &mut Channel,
-        write_end: OwnedFd,
+        (fence, write_end): (&Fence, OwnedFd),
         fences: &mut Vec<Fence>,
     ) -> io::Result<()> {
         channel.set_patience(Some(START_PATIENCE))?;
@@ -347,12 +471,19 @@ impl Hub {
             queues: self.queues,
             lock_memory: self.lock_memory,
         };
-        must(channel, &begin, &[write_end.as_fd(), self.resent.as_fd()])?;
+        let fds = [
+            write_end.as_fd(),
+            fence.0.as_fd(),
+            self.resent.as_fd(),
+            self.listener.as_fd(),
+        ];
+        must(channel, &begin, &fds)?;
         drop(write_end);
-        let (holdings, devices, clones) = self.look(|state| {
-            let clones = state.folder.as_ref().map(|f| f.clones.clone());
+        let (holdings, devices, notes, folder) = self.look(|state| {
             let holdings: Vec<Holding> = state.holdings.values().cloned().collect();
-            (holdings, state.lower_first(), clones)
+            let notes = state.devices.iter().map(|(n, e)| (*n, e.note()));
+            let notes: Vec<_> = notes.collect();
+            (holdings, state.lower_first(), notes, state.folder.clone())
         });
         for holding in holdings {
             let order = Order::Backing(holding.order.clone());
@@ -361,9 +492,12 @@ impl Hub {
         for device in devices {
             must(channel, &Order::Device(device), &[])?;
         }
-        if let Some(clones) = &clones {
-            let fds: Vec<BorrowedFd<'_>> = clones.iter().map(|fd| fd.as_fd()).collect();
-            must(channel, &Order::Folder, &fds)?;
+        for (number, note) in notes {
+            must(channel, &Order::Note { number, note }, &[])?;
+        }
+        if let Some(folder) = &folder {
+            let order = Order::Folder(folder.order());
+            must(channel, &order, &folder.descriptors())?;
         }
         for fence in fences.drain(..) {
             fence.wait()?;
@@ -396,6 +530,24 @@ impl Hub {
     }
 }
 
+/// A worker that runs already.
+#[derive(Debug)]
+pub struct Alive {
+    pidfd: OwnedFd,
+    fence: Fence,
+}
+
+/// Waits for the end of a process that is not our child.
+fn wait_for_end(pidfd: &OwnedFd) {
+    loop {
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        let polled = rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None));
+        if polled.is_err() || !fds[0].revents().is_empty() {
+            return;
+        }
+    }
+}
+
 fn kill(pidfd: BorrowedFd<'_>) {
     // Fails only if it is dead already.
     let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
@@ -413,11 +565,12 @@ fn exchange(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io:
 fn must(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     match exchange(channel, order, fds)? {
         Report::Failed { text } => Err(io::Error::other(text)),
-        Report::Done | Report::Figures(_) => Ok(()),
+        _ => Ok(()),
     }
 }
 
 /// The read end of the pipe whose write end a worker's rings hold on to.
+#[derive(Debug)]
 struct Fence(OwnedFd);
 
 impl Fence {

@@ -8,6 +8,7 @@
 //! * `supervisor`: making and removing devices;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
+//! * `takeover`: from a supervisor that has died;
 //! * `holdings`, `nodes`, `process`, `channel`: backing devices, loop devices and links, processes,
 //!   messages.
 
@@ -21,6 +22,7 @@ mod process;
 pub mod proto;
 pub mod server;
 mod supervisor;
+mod takeover;
 mod worker;
 
 pub use process::WORKER_NAME;

@@ -7,6 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys::loops;
 
 /// Tries at getting a loop device that somebody else has not taken meanwhile.
@@ -15,7 +17,7 @@ const TRIES: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A loop device of ours.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LoopNode {
     /// `/dev/loopN`.
     pub path: PathBuf,

@@ -6,11 +6,16 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::holdings::Key;
+use super::nodes::LoopNode;
+use super::proto::Export;
+
 /// An order. Which descriptors come with it is said at each.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "snake_case")]
 pub enum Order {
-    /// The first: start the engine. With the write end of the fence.
+    /// The first: start the engine. With both ends of the fence, the counter of requests that came
+    /// again, and the socket that a supervisor comes to which takes over.
     Begin {
         /// Queues wanted.
         queues: usize,
@@ -24,8 +29,18 @@ pub enum Order {
         /// Their ids.
         backings: Vec<u64>,
     },
-    /// The folder. With one clone of the connection for each queue.
-    Folder,
+    /// The folder. With the connection's first descriptor, and one clone of it for each queue.
+    Folder(FolderOrder),
+    /// What a supervisor has to know of a device, and the worker only keeps.
+    Note {
+        /// Its number.
+        number: u32,
+        /// What is to be known.
+        note: DeviceNote,
+    },
+    /// A new supervisor asks for everything: [`Report::Backing`], [`Report::Folder`] and
+    /// [`Report::Device`] for all there is, then [`Report::Held`].
+    HandOver,
     /// A device, as it shall be. It is made, or replaces what has its number.
     Device(DeviceOrder),
     /// Remove a device; what was written to it is made durable first.
@@ -44,6 +59,8 @@ pub enum Order {
 pub struct BackingOrder {
     /// The supervisor's number for it.
     pub id: u64,
+    /// What makes two openings the same.
+    pub key: Key,
     /// For messages.
     pub path: PathBuf,
     /// Opened with O_DIRECT.
@@ -56,6 +73,34 @@ pub struct BackingOrder {
     pub len: Option<u64>,
     /// Block size in bytes to work with, if larger than the device's own.
     pub logical: Option<u32>,
+}
+
+/// The folder in which devices are files.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FolderOrder {
+    /// Where it is mounted.
+    pub dir: PathBuf,
+    /// Mounted by `fusermount3`.
+    pub by_helper: bool,
+    /// Minor version of the protocol that was agreed on.
+    pub minor: u32,
+    /// Flags that were agreed on.
+    pub flags: u64,
+}
+
+/// What a supervisor knows of a device beside its tables.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DeviceNote {
+    /// The table that the next resume makes live.
+    pub loaded: Option<TableOrder>,
+    /// How it is shown.
+    pub export: Option<Export>,
+    /// Its loop device.
+    pub loop_node: Option<LoopNode>,
+    /// Its file or block device.
+    pub node: Option<PathBuf>,
+    /// Links to that.
+    pub links: Vec<PathBuf>,
 }
 
 /// A device.
@@ -104,6 +149,22 @@ pub enum Report {
     Done,
     /// Figures.
     Figures(Figures),
+    /// A backing device, with its descriptors.
+    Backing(BackingOrder),
+    /// The folder, with its descriptors.
+    Folder(FolderOrder),
+    /// A device.
+    Device {
+        /// As it was ordered.
+        order: DeviceOrder,
+        /// What was to be kept.
+        note: DeviceNote,
+    },
+    /// The end of what there is. With the read end of the fence, the counter and the socket.
+    Held {
+        /// The worker's process.
+        pid: u32,
+    },
     /// Not done.
     Failed {
         /// Why.

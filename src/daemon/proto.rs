@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Ask {
+    /// Nothing: is there a daemon that answers?
+    Hello,
     /// What is there.
     Status {
         /// Find out which devices are open, which takes longer.

@@ -13,22 +13,27 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::channel::Channel;
-use super::hub::Hub;
+use super::hub::{Alive, Hub};
 use super::nodes;
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
 use super::supervisor::Supervisor;
+use super::takeover;
 use crate::error::{Error, Kind, Result};
 use crate::sys::EndSignals;
 
 /// Name of the socket in the run directory.
 pub const SOCKET: &str = "daemon.sock";
+/// Name of the socket at which a worker waits that has lost its supervisor.
+const WORKER_SOCKET: &str = "worker.sock";
 /// Clients at a time.
 const CLIENTS_MAX: usize = 64;
 /// A daemon without devices and clients ends after this time.
 const IDLE: Duration = Duration::from_secs(3);
 /// How often the main thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long another daemon of the same run directory may take to die.
+const DYING: Duration = Duration::from_secs(1);
 /// A client that says nothing for so long is sent away.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
 /// Stacks of the supervisor's threads: small, since they are locked in memory.
@@ -55,24 +60,26 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     let run_dir = make_run_dir(&settings.run_dir)?;
     let _only = lock(&run_dir)?;
     let folder = run_dir.join("volumes");
-    clean(&folder);
     let program = Program::copy().map_err(|e| Error::io("copying the program to memory", e))?;
     let locked = rustix::process::geteuid().is_root() && process::lock_memory();
     process::spare();
-    let queues = ulvm_engine::limits::Settings::default().clamped().queues;
-    let hub = Hub::new(queues, locked).map_err(|e| Error::io("an event descriptor", e))?;
-    let hub = Arc::new(hub);
-    let keeper = keep(&hub, program)?;
+    let (hub, alive) = hub(&run_dir, &folder, locked)?;
+    let keeper = keep(&hub, program, alive)?;
     let server = Arc::new(Server {
         supervisor: Supervisor::new(Arc::clone(&hub), folder.clone(), locked),
         ending: AtomicBool::new(false),
         clients: AtomicUsize::new(0),
     });
-    let listener = listen(&run_dir)?;
+    let listener = listen(&run_dir.join(SOCKET))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(|e| Error::io(SOCKET, e))?;
     watch_signals(signals, &server)?;
     ready();
     server.serve(&listener, !settings.detach);
-    let _ = std::fs::remove_file(run_dir.join(SOCKET));
+    for name in [SOCKET, WORKER_SOCKET] {
+        let _ = std::fs::remove_file(run_dir.join(name));
+    }
     // Unmounts the folder.
     hub.note(|state| state.folder = None);
     hub.stop();
@@ -80,6 +87,22 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     let _ = keeper.join();
     clean(&folder);
     Ok(())
+}
+
+/// The state to begin with: that of a worker which has lost its supervisor, else none.
+fn hub(run_dir: &Path, folder: &Path, locked: bool) -> Result<(Arc<Hub>, Option<Alive>)> {
+    let socket = run_dir.join(WORKER_SOCKET);
+    let failed = |e| Error::io("taking over from a daemon that has died", e);
+    if let Some(orphan) = takeover::orphan(&socket).map_err(failed)? {
+        let (hub, alive) = Hub::of_orphan(orphan, locked).map_err(failed)?;
+        return Ok((Arc::new(hub), Some(alive)));
+    }
+    clean(folder);
+    let listener = listen(&socket)?;
+    let queues = ulvm_engine::limits::Settings::default().clamped().queues;
+    let hub = Hub::new(listener.into(), queues, locked);
+    let hub = hub.map_err(|e| Error::io("an event descriptor", e))?;
+    Ok((Arc::new(hub), None))
 }
 
 fn make_run_dir(dir: &Path) -> Result<PathBuf> {
@@ -98,7 +121,17 @@ fn lock(run_dir: &Path) -> Result<File> {
     let file = options.write(true).create(true).truncate(false).open(&path);
     let file = file.map_err(failed)?;
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
-    match rustix::fs::flock(&file, operation) {
+    // One that is dying lets go in a moment.
+    let began = Instant::now();
+    let locked = loop {
+        match rustix::fs::flock(&file, operation) {
+            Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < DYING => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => break other,
+        }
+    };
+    match locked {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
             Kind::Locked,
@@ -135,13 +168,17 @@ fn clean(folder: &Path) {
     }
 }
 
-fn keep(hub: &Arc<Hub>, program: Program) -> Result<std::thread::JoinHandle<()>> {
+fn keep(
+    hub: &Arc<Hub>,
+    program: Program,
+    alive: Option<Alive>,
+) -> Result<std::thread::JoinHandle<()>> {
     let (tell, told) = mpsc::channel();
     let hub = Arc::clone(hub);
     let keeper = std::thread::Builder::new()
         .name("ulvm-keeper".into())
         .stack_size(STACK)
-        .spawn(move || hub.keep(&program, |outcome| drop(tell.send(outcome))))
+        .spawn(move || hub.keep(&program, alive, |outcome| drop(tell.send(outcome))))
         .map_err(|e| Error::io("starting a thread", e))?;
     match told.recv() {
         Ok(Ok(())) => Ok(keeper),
@@ -150,17 +187,15 @@ fn keep(hub: &Arc<Hub>, program: Program) -> Result<std::thread::JoinHandle<()>>
     }
 }
 
-fn listen(run_dir: &Path) -> Result<UnixListener> {
-    let path = run_dir.join(SOCKET);
+fn listen(path: &Path) -> Result<UnixListener> {
     let failed = |e| Error::io(path.display(), e);
-    match std::fs::remove_file(&path) {
+    match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
         _ => {}
     }
-    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
     let mode = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(&path, mode).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
+    std::fs::set_permissions(path, mode).map_err(failed)?;
     Ok(listener)
 }
 
@@ -177,6 +212,12 @@ fn watch_signals(signals: EndSignals, server: &Arc<Server>) -> Result<()> {
         })
         .map(drop)
         .map_err(|e| Error::io("starting a thread", e))
+}
+
+/// Is the other side root, or the user that this runs as? By the kernel's word.
+pub(super) fn may_command(socket: &UnixStream) -> bool {
+    rustix::net::sockopt::socket_peercred(socket.as_fd())
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }
 
 struct Server {
@@ -217,8 +258,7 @@ impl Server {
     }
 
     fn welcome(self: &Arc<Self>, socket: UnixStream) {
-        let allowed = rustix::net::sockopt::socket_peercred(socket.as_fd())
-            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid());
+        let allowed = may_command(&socket);
         if !allowed || self.clients.fetch_add(1, Ordering::AcqRel) >= CLIENTS_MAX {
             if allowed {
                 self.clients.fetch_sub(1, Ordering::AcqRel);

@@ -52,6 +52,7 @@ impl Supervisor {
     /// Answers a request. [`Ask::Stop`] is not for this.
     pub fn answer(&self, ask: Ask) -> Answer {
         let done = match ask {
+            Ask::Hello => Ok(Answer::Done),
             Ask::Status { open } => self.status(open).map(|s| Answer::Status(Box::new(s))),
             Ask::Activate { devices } => self
                 .activate(&devices)
@@ -187,7 +188,7 @@ impl Supervisor {
             });
         });
         self.drop_unused();
-        done
+        done.and_then(|()| self.keep(number))
     }
 
     fn clear(&self, name: &str) -> Result<(), String> {
@@ -200,7 +201,7 @@ impl Supervisor {
             }
         });
         self.drop_unused();
-        Ok(())
+        self.keep(number)
     }
 
     fn suspend(&self, name: &str) -> Result<(), String> {
@@ -248,6 +249,7 @@ impl Supervisor {
             });
         done.map_err(failed)?.map_err(|e| e.to_string())?;
         self.drop_unused();
+        self.keep(number)?;
         match (&entry.loop_node, entry.model.size() == before) {
             (Some(node), false) => nodes::resized(node, &self.folder.join(entry.model.name()))
                 .map_err(|e| format!("{name}: {}: {e}", node.path.display())),
@@ -293,6 +295,7 @@ impl Supervisor {
                     entry.loop_node = Some(made);
                 }
             });
+            self.keep(number)?;
         }
         for path in &new.links {
             nodes::link(path, &node).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -302,7 +305,14 @@ impl Supervisor {
                 }
             });
         }
-        Ok(())
+        self.keep(number)
+    }
+
+    /// Lets the worker keep what is known of a device, for a supervisor that takes over.
+    fn keep(&self, number: u32) -> Result<(), String> {
+        let note = self.entry(number)?.note();
+        self.hub
+            .order(&Order::Note { number, note }, &[], |_, _| ())
     }
 
     fn entry(&self, number: u32) -> Result<Entry, String> {
@@ -323,14 +333,14 @@ impl Supervisor {
         let clones: Vec<_> = clones
             .collect::<Result<_, _>>()
             .map_err(|e| e.to_string())?;
-        let fds = clones.clone();
-        let fds: Vec<_> = fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-        self.hub.order(&Order::Folder, &fds, |state, _| {
-            state.folder = Some(FolderHeld {
-                mounted,
-                clones,
-                negotiated,
-            });
+        let folder = Arc::new(FolderHeld {
+            mounted,
+            clones,
+            negotiated,
+        });
+        let order = Order::Folder(folder.order());
+        self.hub.order(&order, &folder.descriptors(), |state, _| {
+            state.folder = Some(Arc::clone(&folder));
         })
     }
 
@@ -404,7 +414,7 @@ impl Supervisor {
             .hub
             .order(&Order::Figures, &[], |_, report| match report {
                 Report::Figures(figures) => figures,
-                Report::Done | Report::Failed { .. } => Figures::default(),
+                _ => Figures::default(),
             })?;
         let (mut devices, resends) = self.hub.look(|state| {
             let devices: Vec<DeviceStatus> = state.devices.values().map(device_status).collect();
@@ -537,7 +547,7 @@ impl Opener<'_> {
     fn open(&mut self, wanted: &NewBacking) -> Result<(u64, Arc<Backing>), String> {
         let failed = |e: std::io::Error| format!("{}: {e}", wanted.path.display());
         let key = holdings::key(wanted).map_err(failed)?;
-        let same = |h: &&Holding| h.key == key;
+        let same = |h: &&Holding| h.order.key == key;
         let known = self.opened.iter().find(same).cloned();
         let known = known.or_else(|| self.hub.look(|s| s.holdings.values().find(same).cloned()));
         if let Some(holding) = known {

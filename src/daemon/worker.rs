@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ulvm_engine::backend::{Backing, Held, OpenHow};
+use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
 use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Budget, Prepared, Volumes};
@@ -19,21 +19,28 @@ use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
 use super::channel::Channel;
-use super::order::{BackingOrder, DeviceOrder, Figures, Order, Report, TableOrder, Word};
+use super::holdings::Holding;
+use super::order::{
+    DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, TableOrder, Word,
+};
 use super::process;
 
 /// How long a device's requests may take to end before a table is swapped or the device goes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A backing device, and the lock that is kept with it.
-struct Below {
-    backing: Arc<Backing>,
-    _lock: Option<OwnedFd>,
-}
-
 struct Above {
     order: DeviceOrder,
+    note: DeviceNote,
     device: Arc<Device>,
+}
+
+/// What a supervisor that takes over needs beside devices.
+struct Kept {
+    fence: OwnedFd,
+    resent: OwnedFd,
+    listener: UnixListener,
+    /// The folder, and its descriptors.
+    folder: Option<(FolderOrder, Vec<Arc<OwnedFd>>)>,
 }
 
 /// What has been made by order.
@@ -41,7 +48,8 @@ struct Worker {
     engine: Arc<Engine>,
     locked: bool,
     volumes: Arc<Volumes>,
-    backings: HashMap<u64, Below>,
+    kept: Kept,
+    backings: HashMap<u64, Holding>,
     devices: BTreeMap<u32, Above>,
     log: Arc<EventLog>,
     /// Servers that wait for the order to serve.
@@ -50,8 +58,8 @@ struct Worker {
     serving: bool,
 }
 
-/// Carries out orders from `socket`. Without a supervisor it goes on serving what it has, and ends
-/// if that is nothing.
+/// Carries out orders from `socket`. Without a supervisor it goes on serving what it has until
+/// another comes to take over, and ends if it has nothing.
 pub fn run(socket: UnixStream) -> io::Result<()> {
     let mut channel = Channel::new(socket);
     let Some(mut worker) = begin(&mut channel)? else {
@@ -61,10 +69,16 @@ pub fn run(socket: UnixStream) -> io::Result<()> {
         let (order, fds) = match channel.receive::<Order>() {
             Ok(Some(received)) => received,
             Ok(None) | Err(_) if worker.devices.is_empty() => return Ok(()),
-            Ok(None) | Err(_) => loop {
-                std::thread::park();
-            },
+            Ok(None) | Err(_) => {
+                channel = worker.next_supervisor()?;
+                continue;
+            }
         };
+        if order == Order::HandOver {
+            // A supervisor that breaks off may come again, or another.
+            let _ = worker.hand_over(&mut channel);
+            continue;
+        }
         let report = worker.carry_out(order, fds);
         let report = report.unwrap_or_else(|text| Report::Failed { text });
         // Without anybody to tell, the next receive says so too.
@@ -82,12 +96,13 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
             queues,
             lock_memory,
         },
-        Some(resent),
-        Some(fence),
-    ) = (order, fds.pop(), fds.pop())
+        4,
+    ) = (order, fds.len())
     else {
         return Err(io::ErrorKind::InvalidData.into());
     };
+    let mut fd = || fds.pop().ok_or(io::ErrorKind::InvalidData);
+    let (listener, resent, read_end, fence) = (fd()?, fd()?, fd()?, fd()?);
     let locked = lock_memory && process::lock_memory();
     process::spare();
     let settings = Settings {
@@ -97,7 +112,14 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
     let engine =
         Engine::start_fenced(&settings, Some(Arc::new(fence))).map_err(io::Error::other)?;
     channel.send(&Report::Done, &[])?;
+    let kept = Kept {
+        fence: read_end,
+        resent: resent.try_clone()?,
+        listener: listener.into(),
+        folder: None,
+    };
     Ok(Some(Worker {
+        kept,
         engine: Arc::new(engine),
         locked,
         volumes: Volumes::empty(Some(resent)),
@@ -114,13 +136,21 @@ impl Worker {
     fn carry_out(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<Report, String> {
         match order {
             Order::Begin { .. } => return Err("begun already".into()),
-            Order::Backing(order) => self.backing(&order, fds)?,
+            Order::Backing(order) => {
+                self.backings.insert(order.id, Holding::adopt(order, fds)?);
+            }
             Order::Drop { backings } => {
                 for id in backings {
                     self.backings.remove(&id);
                 }
             }
-            Order::Folder => self.folder(fds)?,
+            Order::Folder(order) => self.folder(order, fds)?,
+            Order::Note { number, note } => {
+                if let Some(above) = self.devices.get_mut(&number) {
+                    above.note = note;
+                }
+            }
+            Order::HandOver => return Err("not now".into()),
             Order::Device(order) => self.device(order)?,
             Order::Remove { number } => self.remove(number)?,
             Order::Serve => {
@@ -143,36 +173,18 @@ impl Worker {
         }
     }
 
-    fn backing(&mut self, order: &BackingOrder, fds: Vec<OwnedFd>) -> Result<(), String> {
-        let mut fds = fds.into_iter();
-        let fd = fds.next().ok_or("a descriptor is missing")?;
-        let how = OpenHow {
-            read_only: order.read_only,
-            start: order.start,
-            len: order.len,
-            logical: order.logical,
-            ..OpenHow::default()
-        };
-        let held = Held {
-            fd,
-            lock: None,
-            direct: order.direct,
-        };
-        let backing = Backing::adopt(held, &order.path, &how).map_err(|e| e.to_string())?;
-        let below = Below {
-            backing: Arc::new(backing),
-            _lock: fds.next(),
-        };
-        self.backings.insert(order.id, below);
-        Ok(())
-    }
-
-    fn folder(&mut self, fds: Vec<OwnedFd>) -> Result<(), String> {
+    fn folder(&mut self, order: FolderOrder, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let fds: Vec<Arc<OwnedFd>> = fds.into_iter().map(Arc::new).collect();
+        let clones = fds.iter().skip(1).map(|fd| fd.try_clone());
+        let clones: Vec<OwnedFd> = clones
+            .collect::<io::Result<_>>()
+            .map_err(|e| e.to_string())?;
+        self.kept.folder = Some((order, fds));
         let budget = match rustix::process::geteuid().is_root() {
             true => Budget::Ample,
             false => Budget::Small,
         };
-        let prepared = Prepared::new(fds, &self.volumes, budget).ok_or("no memory")?;
+        let prepared = Prepared::new(clones, &self.volumes, budget).ok_or("no memory")?;
         self.pinned = prepared.pinned();
         if self.serving {
             prepared.begin(&self.engine);
@@ -206,8 +218,52 @@ impl Worker {
         } else if !self.volumes.put(number as usize, &order.name, &device) {
             return Err(format!("{}: no file can have this name", order.name));
         }
-        self.devices.insert(number, Above { order, device });
+        let note = self.devices.remove(&number).map(|above| above.note);
+        let above = Above {
+            order,
+            note: note.unwrap_or_default(),
+            device,
+        };
+        self.devices.insert(number, above);
         Ok(())
+    }
+
+    /// Waits for a supervisor that takes over. There is no limit: the devices are served meanwhile.
+    fn next_supervisor(&self) -> io::Result<Channel> {
+        loop {
+            let (socket, _) = self.kept.listener.accept()?;
+            if super::server::may_command(&socket) {
+                socket.set_nonblocking(false)?;
+                return Ok(Channel::new(socket));
+            }
+        }
+    }
+
+    /// Tells a new supervisor all there is.
+    fn hand_over(&self, channel: &mut Channel) -> io::Result<()> {
+        for holding in self.backings.values() {
+            let report = Report::Backing(holding.order.clone());
+            channel.send(&report, &holding.descriptors())?;
+        }
+        if let Some((order, fds)) = &self.kept.folder {
+            let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
+            channel.send(&Report::Folder(order.clone()), &fds)?;
+        }
+        for above in self.devices.values() {
+            let report = Report::Device {
+                order: above.order.clone(),
+                note: above.note.clone(),
+            };
+            channel.send(&report, &[])?;
+        }
+        let kept = &self.kept;
+        let fds = [
+            kept.fence.as_fd(),
+            kept.resent.as_fd(),
+            kept.listener.as_fd(),
+        ];
+        let pid = std::process::id();
+        channel.send(&Report::Held { pid }, &fds)
     }
 
     fn table(&self, order: &TableOrder) -> Result<Table, String> {
@@ -255,8 +311,8 @@ impl Resolve for Words<'_> {
     fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
         let found = match self.words.get(word) {
             Some(Word::Backing(id)) => {
-                let below = self.worker.backings.get(id);
-                below.map(|below| Arc::clone(&below.backing))
+                let holding = self.worker.backings.get(id);
+                holding.map(|holding| Arc::clone(&holding.backing))
             }
             Some(Word::Device(number)) => {
                 let above = self.worker.devices.get(number);

@@ -23,6 +23,13 @@ pub fn cases(suite: &mut Suite) {
     let mut fio = FUSE.to_vec();
     fio.push(Need::Program("fio"));
     suite.case("activation::kill::file_sees_a_pause", &fio, file);
+    let mut fio = LOOP.to_vec();
+    fio.push(Need::Program("fio"));
+    suite.case(
+        "activation::kill::supervisor_is_replaced_under_load",
+        &fio,
+        supervisor,
+    );
     suite.case("activation::kill::both_are_cleaned_up_after", &LOOP, both);
 }
 
@@ -115,6 +122,53 @@ fn under_load(export: &str) -> Outcome {
         status["pause_us"]
     );
     host.ok("lvchange -an vg/linear").map(drop)
+}
+
+/// The supervisor dies under load. The next start takes over from its worker, and can do all that
+/// the first could: make devices, remove them, and start a worker in the place of one that dies.
+fn supervisor() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    let node = host.node("vg/linear")?;
+    let mut fio = load(&node.display().to_string(), &host.images().path(""))?;
+    std::thread::sleep(Duration::from_millis(300));
+    let worker = host.pid("worker_pid")?;
+    for round in 0..3 {
+        let before = host.kill("supervisor_pid")?;
+        host.ok("lvchange -ay --export loop vg/striped")?;
+        let status = host.status()?;
+        ensure!(
+            status["supervisor_pid"] != before,
+            "round {round}: {status}"
+        );
+        ensure!(
+            status["worker_pid"] == worker,
+            "round {round}: another worker"
+        );
+        ensure!(
+            host.node("vg/linear")? == node,
+            "round {round}: another node"
+        );
+        let names = host.ok("lvs --noheadings -o lv_name -S lv_active=active")?;
+        ensure!(
+            names.out().split_whitespace().count() == 2,
+            "{}",
+            names.out()
+        );
+        host.ok("lvchange -an vg/striped")?;
+    }
+    host.kill("worker_pid")?;
+    ensure!(host.pid("worker_pid")? != worker, "the same worker");
+    std::thread::sleep(Duration::from_millis(300));
+    let running = fio.try_wait().map_err(|e| e.to_string())?.is_none();
+    process::output("kill", &["-INT", &fio.id().to_string()])?;
+    let out = fio.wait_with_output().map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let said = said + &String::from_utf8_lossy(&out.stderr);
+    ensure!(running && said.contains("err= 0"), "{said}");
+    host.ok("lvchange -an vg/linear")?;
+    ensure!(host.node("vg/linear").is_err(), "the link is still there");
+    Ok(())
 }
 
 /// Supervisor and worker die: consumers get errors, and the next start is as if nothing had been.

@@ -17,7 +17,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(18);
+    let mut suite = Suite::new(19);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     kill::cases(&mut suite);

@@ -1,6 +1,7 @@
 //! LVs that the daemon serves: which they are, activating and deactivating them.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use ulvm_metadata::model::{LvKey, Vg};
 
@@ -10,6 +11,9 @@ use crate::daemon::proto::{DeviceStatus, Export, NewBacking, NewDevice};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::VgRead;
 use crate::session::Session;
+
+/// How long a device must be seen open to count as open.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Where the daemon is, and where links to its devices are made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -74,9 +78,22 @@ impl Live {
         self.devices.iter().any(|d| d.uuid.starts_with(&prefix))
     }
 
-    /// Is the LV open? The answer is as old as this value, which must have been read for it.
-    pub fn open(&self, vg: &Vg, lv: LvKey) -> bool {
-        self.find(vg, lv).is_some_and(|d| d.open == Some(true))
+    /// Is the LV open, and stays so for a moment? A process that is being started has the files of
+    /// the one that starts it open until it runs.
+    pub fn open(&mut self, vg: &Vg, lv: LvKey) -> Result<bool> {
+        let began = Instant::now();
+        loop {
+            match self.find(vg, lv).and_then(|d| d.open) {
+                Some(false) => return Ok(false),
+                Some(true) if began.elapsed() > MOMENT => return Ok(true),
+                Some(true) => std::thread::sleep(MOMENT / 10),
+                None if self.find(vg, lv).is_none() => return Ok(false),
+                None => {}
+            }
+            if let Some(client) = &mut self.client {
+                self.devices = client.status(true)?.devices;
+            }
+        }
     }
 
     /// Activates an LV: all of its devices, or none. One that is active stays as it is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
@@ -21,6 +21,9 @@ use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevic
 const NAME_MAX: usize = 127;
 /// Most devices of a daemon.
 const DEVICES_MAX: usize = 65_536;
+/// How long a device must be seen open to count as open: a process that is being started has the
+/// files of the one that starts it open until it runs.
+const MOMENT: Duration = Duration::from_millis(500);
 /// How long the kernel may take to begin a conversation over a folder that was just mounted.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -355,9 +358,12 @@ impl Supervisor {
             let entries = numbers.iter().filter_map(|n| state.devices.get(n));
             entries.map(node_of).collect()
         });
-        let open = nodes::in_use(&nodes);
-        if let Some(n) = open.iter().position(|open| *open) {
-            return Err(format!("{}: in use", devices[n]));
+        let began = Instant::now();
+        while let Some(n) = nodes::in_use(&nodes).iter().position(|open| *open) {
+            if began.elapsed() > MOMENT {
+                return Err(format!("{}: in use", devices[n]));
+            }
+            std::thread::sleep(MOMENT / 10);
         }
         let removed = numbers.iter().try_for_each(|number| self.remove(*number));
         self.drop_unused();

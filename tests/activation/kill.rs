@@ -1,5 +1,6 @@
 //! Kills of the worker in the middle of the work, and of everything.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -124,6 +125,22 @@ fn under_load(export: &str) -> Outcome {
     host.ok("lvchange -an vg/linear").map(drop)
 }
 
+/// Waits until a thousand more writes to a loop device have been answered.
+fn writes_go_on(node: &Path) -> Outcome {
+    let stat = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
+    let writes = || -> Result<u64, String> {
+        let text = std::fs::read_to_string(stat.join("stat")).map_err(|e| e.to_string())?;
+        let word = text.split_whitespace().nth(4).unwrap_or_default();
+        word.parse().map_err(|e| format!("{word}: {e}"))
+    };
+    let (before, began) = (writes()?, Instant::now());
+    while writes()? < before + 1000 {
+        ensure!(began.elapsed() < Duration::from_secs(30), "no writes");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// The supervisor dies under load. The next start takes over from its worker, and can do all that
 /// the first could: make devices, remove them, and start a worker in the place of one that dies.
 fn supervisor() -> Outcome {
@@ -131,7 +148,7 @@ fn supervisor() -> Outcome {
     host.ok("lvchange -ay --export loop vg/linear")?;
     let node = host.node("vg/linear")?;
     let mut fio = load(&node.display().to_string(), &host.images().path(""))?;
-    std::thread::sleep(Duration::from_millis(300));
+    writes_go_on(&node)?;
     let worker = host.pid("worker_pid")?;
     for round in 0..3 {
         let before = host.kill("supervisor_pid")?;
@@ -159,7 +176,7 @@ fn supervisor() -> Outcome {
     }
     host.kill("worker_pid")?;
     ensure!(host.pid("worker_pid")? != worker, "the same worker");
-    std::thread::sleep(Duration::from_millis(300));
+    writes_go_on(&node)?;
     let running = fio.try_wait().map_err(|e| e.to_string())?.is_none();
     process::output("kill", &["-INT", &fio.id().to_string()])?;
     let out = fio.wait_with_output().map_err(|e| e.to_string())?;

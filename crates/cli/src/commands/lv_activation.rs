@@ -101,7 +101,7 @@ pub fn before_removal(
         return Ok(());
     }
     let name = full_name(vg, lv);
-    if live.open(vg, lv) {
+    if live.open(vg, lv)? {
         return Err(Error::refused(format!("Logical volume {name} in use.")));
     }
     let question = format!("Do you really want to remove active logical volume {name}?");

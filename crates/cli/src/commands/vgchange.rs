@@ -268,9 +268,21 @@ fn activate_vg(
     let vg = &*read.vg;
     let mut live = lv_activation::live(ctx, wanted == Wanted::Off)?;
     let lvs: Vec<LvKey> = vg.lvs.keys().filter(|lv| is_visible(vg, *lv)).collect();
-    let open = lvs.iter().filter(|lv| live.open(vg, **lv)).count();
     let mut worst = Worst::default();
-    if wanted == Wanted::Off && open > 0 {
+    let mut open = 0;
+    if wanted == Wanted::Off {
+        for lv in &lvs {
+            if live.open(vg, *lv)? {
+                let is_open = |lv: &&LvKey| {
+                    let device = live.find(vg, **lv);
+                    device.is_some_and(|d| d.open == Some(true))
+                };
+                open = lvs.iter().filter(is_open).count();
+                break;
+            }
+        }
+    }
+    if open > 0 {
         return Err(Error::refused(format!(
             "Can't deactivate volume group \"{}\" with {open} open logical volume(s)",
             vg.name

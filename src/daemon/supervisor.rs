@@ -517,9 +517,8 @@ fn kill(resends: Option<bool>) -> Kill {
     Kill {
         worker_survived: resends != Some(false),
         worker: worker.to_owned(),
-        supervisor:
-            "the worker serves on, but nothing can be changed, and a kill of it is not survived"
-                .to_owned(),
+        supervisor: "nothing: the worker serves on, and the next start takes over from it"
+            .to_owned(),
         both: "files and loop devices give errors; the next start takes them away".to_owned(),
     }
 }

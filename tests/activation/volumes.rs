@@ -231,6 +231,7 @@ fn grows() -> Outcome {
         file.write_all_at(&[2; 4096], before)
             .map_err(|e| e.to_string())?;
         file.sync_all().map_err(|e| e.to_string())?;
+        host.ok("lvchange --refresh vg/linear")?;
         drop(file);
         host.ok("lvchange -an vg/linear")?;
         let at = before - 4096;

@@ -1,11 +1,13 @@
 //! lvchange
 
+use ulvm::activate::plan::Filler;
 use ulvm::error::{Error, Result};
 use ulvm::session::{Allow, Session};
 use ulvm_metadata::model::{AllocPolicy, LvKey};
 use ulvm_metadata::ops::lv_change::{LvChange, check_minor, lv_change};
 use ulvm_metadata::ops::lv_tree::full_name;
 
+use super::content::missing;
 use super::lv_activation::{self, Wanted};
 use super::lv_args::{Draft, each_lv, read_ahead};
 use super::vg_args::{done, tag_edit};
@@ -65,6 +67,10 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         }
         change(session, draft, lv, &changes)?;
         match wanted {
+            None if args.has(Opt::Refresh) => {
+                let missing = missing(ctx, args, Filler::Error);
+                live.reload(session, draft.read(), lv, missing)?;
+            }
             None => {}
             Some(Wanted::Off) => live.deactivate(draft.vg(), lv)?,
             Some(on) => {

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use ulvm_test_support::crash::Choices;
+
 use crate::disk::tape::Event;
 
 const SECTOR: usize = 512;
@@ -33,8 +35,7 @@ pub(super) struct Points<'e> {
     /// Sectors of the files that differ from `durable`.
     applied: Vec<(PathBuf, usize)>,
     prefix: usize,
-    round: u64,
-    seed: u64,
+    choices: Choices,
 }
 
 /// Where the files stand.
@@ -73,8 +74,7 @@ impl<'e> Points<'e> {
             pieces: Vec::new(),
             applied: Vec::new(),
             prefix: 0,
-            round: 0,
-            seed: 1,
+            choices: Choices::new(ALL_UP_TO, SAMPLE),
         };
         while points.prefix < from {
             points.step();
@@ -93,15 +93,14 @@ impl<'e> Points<'e> {
 
     pub fn next_point(&mut self) -> Option<Point> {
         loop {
-            if let Some(kept) = self.combination() {
-                self.round += 1;
+            if let Some(kept) = self.choices.next_of(self.pieces.len()) {
                 return Some(self.apply(&kept));
             }
             if self.prefix == self.events.len() {
                 return None;
             }
             self.step();
-            self.round = 0;
+            self.choices.restart();
         }
     }
 
@@ -136,33 +135,6 @@ impl<'e> Points<'e> {
             }
         }
         self.prefix += 1;
-    }
-
-    /// Which unflushed sectors are kept in this round; `None` when all rounds are over.
-    fn combination(&mut self) -> Option<Vec<bool>> {
-        let n = self.pieces.len();
-        if n <= ALL_UP_TO {
-            let bits = self.round;
-            return (bits < 1 << n).then(|| (0..n).map(|i| bits >> i & 1 == 1).collect());
-        }
-        let alone = n as u64;
-        match self.round {
-            0 => Some(vec![false; n]),
-            1 => Some(vec![true; n]),
-            r if r < 2 + alone => Some((0..n).map(|i| i as u64 == r - 2).collect()),
-            r if r < 2 + 2 * alone => Some((0..n).map(|i| i as u64 != r - 2 - alone).collect()),
-            r if r < 2 + 2 * alone + SAMPLE => Some((0..n).map(|_| self.coin()).collect()),
-            _ => None,
-        }
-    }
-
-    fn coin(&mut self) -> bool {
-        // splitmix64
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) & 1 == 1
     }
 
     fn apply(&mut self, kept: &[bool]) -> Point {

@@ -6,6 +6,7 @@
 //! `ULVM_REQUIRE_ALL=1` it fails instead.
 
 pub mod content;
+pub mod crash;
 pub mod disk_text;
 pub mod field;
 pub mod forge;

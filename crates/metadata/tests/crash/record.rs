@@ -7,6 +7,7 @@ use std::rc::Rc;
 use ulvm_metadata::commit::{Plan, Stage};
 use ulvm_metadata::disk::{Disk, MemDisk};
 use ulvm_metadata::units::Bytes;
+use ulvm_test_support::crash::Choices;
 
 const SECTOR: usize = 512;
 /// Up to so many unflushed sectors every combination is tried.
@@ -139,8 +140,7 @@ pub struct CrashPoints<'e> {
     /// What may have become so, in order of writing.
     pieces: Vec<Piece>,
     prefix: usize,
-    round: u64,
-    seed: u64,
+    choices: Choices,
 }
 
 impl<'e> CrashPoints<'e> {
@@ -157,15 +157,13 @@ impl<'e> CrashPoints<'e> {
             durable,
             pieces: Vec::new(),
             prefix: 0,
-            round: 0,
-            seed: 1,
+            choices: Choices::new(ALL_UP_TO, SAMPLE),
         }
     }
 
     pub fn next_point(&mut self) -> Option<CrashPoint> {
         loop {
-            if let Some(kept) = self.combination() {
-                self.round += 1;
+            if let Some(kept) = self.choices.next_of(self.pieces.len()) {
                 return Some(self.point(&kept));
             }
             match self.events.get(self.prefix)? {
@@ -191,35 +189,8 @@ impl<'e> CrashPoints<'e> {
                 }
             }
             self.prefix += 1;
-            self.round = 0;
+            self.choices.restart();
         }
-    }
-
-    /// Which unflushed sectors are kept in this round; `None` when all rounds are over.
-    fn combination(&mut self) -> Option<Vec<bool>> {
-        let n = self.pieces.len();
-        if n <= ALL_UP_TO {
-            let bits = self.round;
-            return (bits < 1 << n).then(|| (0..n).map(|i| bits >> i & 1 == 1).collect());
-        }
-        let alone = n as u64;
-        match self.round {
-            0 => Some(vec![false; n]),
-            1 => Some(vec![true; n]),
-            r if r < 2 + alone => Some((0..n).map(|i| i as u64 == r - 2).collect()),
-            r if r < 2 + 2 * alone => Some((0..n).map(|i| i as u64 != r - 2 - alone).collect()),
-            r if r < 2 + 2 * alone + SAMPLE => Some((0..n).map(|_| self.coin()).collect()),
-            _ => None,
-        }
-    }
-
-    fn coin(&mut self) -> bool {
-        // splitmix64
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) & 1 == 1
     }
 
     fn point(&self, kept: &[bool]) -> CrashPoint {

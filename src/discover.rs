@@ -17,6 +17,7 @@ use crate::devices_file::{self, DevicesFile};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::inventory::{Device, DeviceKind};
+use crate::mounts::Mounts;
 use crate::sys::loops;
 
 /// Where the list of devices comes from.
@@ -275,14 +276,6 @@ fn listed_in(file: &DevicesFile, c: &Candidate) -> bool {
     })
 }
 
-/// Where folders are mounted in which ulvm shows LVs as files.
-fn folders_of_lvs() -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let ours = mounts.lines().filter(|line| line.contains(" - fuse.ulvm "));
-    let dir = |line: &str| line.split(' ').nth(4).map(|d| d.replace("\\040", " "));
-    ours.filter_map(dir).map(PathBuf::from).collect()
-}
-
 /// What is needed to judge block devices.
 struct Finder {
     dirs: Vec<PathBuf>,
@@ -313,7 +306,7 @@ impl Finder {
                 .collect(),
             majors: Majors::read(known),
             scan_lvs: config.bool("devices/scan_lvs"),
-            shown: folders_of_lvs(),
+            shown: Mounts::read().folders_of("fuse.ulvm"),
         })
     }
 

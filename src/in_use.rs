@@ -16,6 +16,7 @@ use ulvm_engine::backend::ImageLock;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::{Device, DeviceKind};
 use crate::lock;
+use crate::mounts::Mounts;
 use crate::sys;
 
 /// Locks that say what is open, until it is dropped.
@@ -126,33 +127,13 @@ pub(crate) fn use_of(device: &Device) -> Use {
     let holders = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/holders"));
     let mut mapped = holders.into_iter().flatten().flatten();
     let mapped = mapped.any(|e| e.file_name().to_string_lossy().starts_with("dm-"));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     Use {
         lv: served || mapped,
-        mounted: is_mounted(&mounts, major, minor),
+        mounted: Mounts::read().has_device((major, minor)),
     }
-}
-
-/// The third word of a line of proc_pid_mountinfo(5) is the device.
-fn is_mounted(mountinfo: &str, major: u32, minor: u32) -> bool {
-    let device = format!("{major}:{minor}");
-    let mut devices = mountinfo.lines().map(|l| l.split_whitespace().nth(2));
-    devices.any(|d| d == Some(device.as_str()))
 }
 
 fn unsupported(e: &io::Error) -> bool {
     let codes = [libc::ENOLCK, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS];
     e.raw_os_error().is_some_and(|code| codes.contains(&code))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mounts_are_found_by_device_number() {
-        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n30 22 0:26 / /run rw - tmpfs tmpfs rw\n";
-        assert!(is_mounted(mounts, 8, 1) && is_mounted(mounts, 0, 26));
-        assert!(!is_mounted(mounts, 8, 11) && !is_mounted(mounts, 1, 8));
-    }
 }

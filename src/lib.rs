@@ -23,6 +23,7 @@ pub mod inventory;
 pub mod lock;
 pub mod lv_disk;
 pub mod lv_wipe;
+mod mounts;
 pub mod partition;
 mod scan;
 pub mod serve;

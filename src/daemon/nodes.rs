@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mounts::Mounts;
 use crate::sys::loops;
 
 /// Tries at getting a loop device that somebody else has not taken meanwhile.
@@ -169,10 +170,9 @@ pub fn unlink(path: &Path, node: &Path) {
 
 /// Which of these nodes somebody has open, mounted, swaps to, or has put a device on.
 pub fn in_use(nodes: &[(PathBuf, Option<(u32, u32)>)]) -> Vec<bool> {
-    let mut used: Vec<bool> = nodes
-        .iter()
-        .map(|n| n.1.is_some_and(held_by_kernel))
-        .collect();
+    let mounts = Mounts::read();
+    let held = |number| mounts.has_device(number) || has_holders(number);
+    let mut used: Vec<bool> = nodes.iter().map(|n| n.1.is_some_and(held)).collect();
     let mut mark = |to: &Path| {
         for (n, (path, _)) in nodes.iter().enumerate() {
             used[n] |= path == to;
@@ -204,15 +204,8 @@ pub fn in_use(nodes: &[(PathBuf, Option<(u32, u32)>)]) -> Vec<bool> {
     used
 }
 
-/// Mounted, or below another device of the kernel's.
-fn held_by_kernel((major, minor): (u32, u32)) -> bool {
+/// Does it lie below another device of the kernel's?
+fn has_holders((major, minor): (u32, u32)) -> bool {
     let holders = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/holders"));
-    if holders.is_ok_and(|mut h| h.next().is_some()) {
-        return true;
-    }
-    let number = format!("{major}:{minor}");
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts
-        .lines()
-        .any(|line| line.split(' ').nth(2) == Some(&number))
+    holders.is_ok_and(|mut h| h.next().is_some())
 }

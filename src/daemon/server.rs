@@ -20,6 +20,7 @@ use super::proto::{Answer, Ask};
 use super::supervisor::Supervisor;
 use super::takeover;
 use crate::error::{Error, Kind, Result};
+use crate::mounts::Mounts;
 use crate::sys::EndSignals;
 
 /// Name of the socket in the run directory.
@@ -144,15 +145,8 @@ fn lock(run_dir: &Path) -> Result<File> {
 /// Takes away what a daemon that died with its worker has left.
 fn clean(folder: &Path) {
     nodes::detach_dead(folder);
-    let mounted = || {
-        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let word = folder.to_string_lossy().replace(' ', "\\040");
-        mounts
-            .lines()
-            .any(|l| l.split(' ').nth(4) == Some(word.as_str()))
-    };
     for _ in 0..8 {
-        if !mounted() {
+        if !Mounts::read().has_folder(folder) {
             break;
         }
         let flags = rustix::mount::UnmountFlags::DETACH;

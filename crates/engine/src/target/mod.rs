@@ -11,6 +11,7 @@ mod delay;
 mod error;
 mod flakey;
 mod linear;
+pub mod replica;
 mod striped;
 mod zero;
 

@@ -7,6 +7,8 @@
 mod claims;
 mod duplicates;
 mod identity;
+mod look;
+mod report;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,16 +18,15 @@ use ulvm_metadata::model::arena::Key;
 use ulvm_metadata::model::usage::Usage;
 use ulvm_metadata::model::{Pv, PvKey, Vg};
 use ulvm_metadata::notice::{Level, Notice};
-use ulvm_metadata::ondisk::{HeaderFault, Label, TextFault};
+use ulvm_metadata::ondisk::Label;
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::LvmUuid;
 
-use crate::error::io_text;
 use crate::in_use::Use;
 use crate::inventory::{
     DevKey, Device, Duplicate, FoundPv, Inventory, MdaCopy, MdaState, PvLabel, PvRead, VgRead,
 };
-use crate::scan::{Content, Found, Scan, ScannedMda, ScannedPv};
+use crate::scan::{Content, Found, Scan, ScannedMda};
 use crate::texts::TextId;
 
 /// Whose eyes the inventory is for.
@@ -127,101 +128,6 @@ impl<'a> Assembler<'a> {
     }
     fn name(&self, key: DevKey) -> &'a str {
         &self.scan.entries[key.0].device.name
-    }
-
-    /// Indexes labels by identity and says what is wrong with single devices.
-    fn look_at_devices(&mut self) {
-        for (n, entry) in self.scan.entries.iter().enumerate() {
-            let name = &entry.device.name;
-            match &entry.found {
-                Found::Unreadable(e) if entry.named => {
-                    self.plain(format!("{name}: open failed: {}", io_text(e)))
-                }
-                Found::Excluded(why) => {
-                    let text = format!("{name}: Skipping: {why}");
-                    self.out.notices.push(Notice::verbose(text));
-                    let reason = (name.clone(), why.clone());
-                    self.out.inventory.excluded.push(reason);
-                }
-                Found::Pv(pv) => {
-                    let id = self.pending.pv_id(pv.label.header.id);
-                    self.by_pv.entry(id).or_default().push(DevKey(n));
-                    self.look_at_pv(name, pv);
-                }
-                Found::Gone => {
-                    self.out.inventory.gone.insert(DevKey(n));
-                }
-                Found::Unreadable(_) | Found::Nothing => {}
-            }
-        }
-    }
-
-    fn look_at_pv(&mut self, name: &str, pv: &ScannedPv) {
-        for sector in &pv.additional {
-            self.warn(format!(
-                "Ignoring additional label on {name} at sector {sector}"
-            ));
-        }
-        for (n, mda) in pv.mdas.iter().enumerate() {
-            let before = self.out.notices.len();
-            match &mda.content {
-                Content::BadHeader(fault) => self.bad_header(name, mda, fault),
-                Content::BadText(fault) => self.bad_text(name, mda, n + 1, Err(fault)),
-                Content::Text(id) => {
-                    if let Err(what) = &self.scan.texts.get(*id).summary {
-                        self.bad_text(name, mda, n + 1, Ok(what));
-                    }
-                }
-                Content::Empty | Content::Ignored => {}
-            }
-            if self.out.notices.len() > before {
-                let number = n + 1;
-                self.warn(format!(
-                    "scanning {name} mda{number} failed to read metadata summary."
-                ));
-                self.warn(format!(
-                    "repair VG metadata on {name} with vgck --updatemetadata."
-                ));
-                self.warn(format!(
-                    "scan failed to get metadata summary from {name} PVID {}",
-                    pv.label.header.id.compact()
-                ));
-            }
-        }
-    }
-
-    fn bad_header(&mut self, name: &str, mda: &ScannedMda, fault: &HeaderFault) {
-        let at = mda.area.start;
-        match fault {
-            HeaderFault::Checksum { stored, .. } => self.warn(format!(
-                "wrong checksum {stored:x} in mda header on {name} at {at}"
-            )),
-            other => self.warn(format!("{other} on {name} at {at}")),
-        }
-        self.warn(format!("bad metadata header on {name} at {at}."));
-    }
-
-    fn bad_text(
-        &mut self,
-        name: &str,
-        mda: &ScannedMda,
-        number: usize,
-        what: Result<&String, &TextFault>,
-    ) {
-        let offset = mda.header.map_or(0, |h| h.committed.offset);
-        let at = mda.area.start.0.saturating_add(offset);
-        match what {
-            Err(TextFault::Checksum { .. }) => {
-                self.warn(format!("Checksum error on {name} at offset {at}."));
-            }
-            Err(fault) => self.warn(format!("{fault} on {name} at offset {at}.")),
-            Ok(what) => self.warn(format!("{what} on {name} at offset {at}.")),
-        }
-        self.warn(format!("invalid metadata text from {name} at {at}."));
-        self.warn(format!(
-            "metadata on {name} at {at} has invalid summary for VG."
-        ));
-        self.warn(format!("bad metadata text on {name} in mda{number}"));
     }
 
     /// Copies by VG, and the text that rules in each.
@@ -363,91 +269,6 @@ impl<'a> Assembler<'a> {
         self.out.inventory.vgs.push(read);
     }
 
-    /// Which of several devices with one identity is used, and why. `None` = there is none.
-    fn prefer(&self, devices: &[DevKey], pv: &Pv) -> Option<(DevKey, &'static str)> {
-        let entry = |k: &DevKey| &self.scan.entries[k.0].device;
-        let counts = |d: &&DevKey| !self.passed_over.contains(d);
-        let counting: Vec<DevKey> = devices.iter().filter(counts).copied().collect();
-        let devices = if counting.is_empty() {
-            devices
-        } else {
-            &counting
-        };
-        let first = *devices.first()?;
-        let only = |test: &dyn Fn(&DevKey) -> bool| {
-            let mut hits = devices.iter().filter(|d| test(d));
-            match (hits.next(), hits.next()) {
-                (Some(one), None) => Some(*one),
-                _ => None,
-            }
-        };
-        let by_id = only(&|d| pv.device_id.is_some() && entry(d).device_id == pv.device_id);
-        let uses: Vec<(DevKey, Use)> = match self.view.use_of {
-            Some(use_of) if devices.len() > 1 => {
-                devices.iter().map(|d| (*d, use_of(entry(d)))).collect()
-            }
-            _ => Vec::new(),
-        };
-        let used = |d: &DevKey, what: fn(&Use) -> bool| {
-            uses.iter().any(|(device, u)| device == d && what(u))
-        };
-        let by_lv = only(&|d| used(d, |u| u.lv));
-        let by_mount = only(&|d| used(d, |u| u.mounted));
-        let by_size = only(&|d| Some(entry(d).sectors()) == pv.dev_size);
-        let hint = pv.device_hint.as_deref();
-        let by_name = only(&|d| {
-            hint == Some(entry(d).name.as_str()) || entry(d).aliases.iter().any(|a| hint == Some(a))
-        });
-        let by_dm = only(&|d| entry(d).path.starts_with("/dev/mapper"));
-        Some(if let Some(d) = by_id {
-            (d, "device id matches previous")
-        } else if let Some(d) = by_lv {
-            (d, "device is used by LV")
-        } else if let Some(d) = by_size {
-            (d, "device size is correct")
-        } else if let Some(d) = by_name {
-            (d, "device name matches previous")
-        } else if let Some(d) = by_mount {
-            (d, "device has fs mounted")
-        } else if let Some(d) = by_dm {
-            (d, "of subsystem")
-        } else {
-            (first, "device was seen first")
-        })
-    }
-
-    fn duplicates(
-        &mut self,
-        vg: &Vg,
-        id: LvmUuid,
-        devices: &[DevKey],
-        chosen: DevKey,
-        reason: &str,
-    ) {
-        self.claimed.insert(chosen);
-        let rest: Vec<DevKey> = devices.iter().copied().filter(|d| *d != chosen).collect();
-        for other in &rest {
-            self.claimed.insert(*other);
-            self.warn(format!(
-                "Not using device {} for PV {id}.",
-                self.name(*other)
-            ));
-            if let Some(pv) = self.found(*other, None) {
-                self.out.inventory.duplicates.push(Duplicate {
-                    pv,
-                    preferred: chosen,
-                    vg: Some(vg.name.clone()),
-                });
-            }
-        }
-        if !rest.is_empty() {
-            self.warn(format!(
-                "PV {id} prefers device {} because {reason}.",
-                self.name(chosen)
-            ));
-        }
-    }
-
     /// Devices that hold texts of the VG and are no PVs of it.
     fn outdated(
         &mut self,
@@ -519,161 +340,6 @@ impl<'a> Assembler<'a> {
             size: mda.area.size,
             state,
             header: mda.header,
-        }
-    }
-
-    fn is_foreign(&self, vg: &Vg) -> bool {
-        match vg.system_id.as_deref() {
-            None | Some("") => false,
-            Some(id) => {
-                self.view.system_id != Some(id) && !self.view.extra_ids.iter().any(|e| e == id)
-            }
-        }
-    }
-
-    /// Is the VG one that this command may not see? Says so.
-    fn hide(&mut self, read: &VgRead) -> bool {
-        let vg = &read.vg;
-        if read.foreign && !self.view.foreign {
-            self.plain(foreign_message(vg, self.view.system_id));
-            return true;
-        }
-        if let Some(lock) = lock_manager(vg)
-            && !self.view.shared
-        {
-            self.plain(format!(
-                "Cannot access VG {} with lock type {lock} that requires lvmlockd.",
-                vg.name
-            ));
-            return true;
-        }
-        false
-    }
-
-    /// What is wrong with a VG as a whole.
-    fn report(&mut self, read: &VgRead, group: &Group, newest: &Newest) {
-        self.report_copies(group, newest);
-        let vg = &read.vg;
-        for pv in &read.outdated {
-            let old = pv.mdas.iter().find_map(|m| match m.state {
-                MdaState::Stale { seqno, .. } => Some(seqno),
-                MdaState::Current { .. } => Some(newest.seqno),
-                _ => None,
-            });
-            self.warn(format!(
-                "outdated PV {} seqno {} has been removed in current VG {} seqno {}.",
-                self.name(pv.device),
-                old.unwrap_or(0),
-                vg.name,
-                vg.seqno
-            ));
-            self.plain("See vgck --updatemetadata to clear outdated metadata.");
-        }
-        let absent = || vg.pvs.iter().filter(|(k, _)| read.pv(*k).found.is_none());
-        for (_, pv) in absent() {
-            self.warn(format!("Couldn't find device with uuid {}.", pv.id));
-        }
-        for (_, pv) in absent() {
-            self.warn(format!(
-                "VG {} is missing PV {} (last written to {}).",
-                vg.name,
-                pv.id,
-                pv.device_hint.as_deref().unwrap_or("[unknown]")
-            ));
-        }
-        // As the text says it: the flag of some has been taken off.
-        let written = group.chosen.as_ref().map_or(vg, |(_, vg)| vg);
-        for (key, pv) in written.pvs.iter().filter(|(_, pv)| pv.missing) {
-            if let Some(device) = read.pv(key).device().map(|d| self.name(d)) {
-                self.warn(format!(
-                    "VG {} was previously updated while PV {device} was missing.",
-                    vg.name
-                ));
-                self.warn(if read.pv(key).missing {
-                    format!("VG {} was missing PV {device} {}.", vg.name, pv.id)
-                } else {
-                    format!(
-                        "VG {} has unused reappeared PV {device} {}.",
-                        vg.name, pv.id
-                    )
-                });
-            }
-        }
-    }
-
-    /// PVs on devices that have become too small for them.
-    fn report_sizes(&mut self, read: &VgRead) {
-        let mut changed = false;
-        for (key, pv) in read.vg.pvs.iter() {
-            let device = read
-                .pv(key)
-                .device()
-                .map(|d| &self.scan.entries[d.0].device);
-            let (Some(device), Some(wanted)) = (device, pv.dev_size) else {
-                continue;
-            };
-            if device.sectors() < wanted {
-                changed = true;
-                self.warn(format!(
-                    "Device {} has size of {} sectors which is smaller than corresponding PV size of {} sectors. Was device resized?",
-                    device.name,
-                    device.sectors().0,
-                    wanted.0
-                ));
-            }
-        }
-        if changed {
-            self.warn(format!(
-                "One or more devices used as PVs in VG {} have changed sizes.",
-                read.vg.name
-            ));
-        }
-    }
-
-    fn report_copies(&mut self, group: &Group, newest: &Newest) {
-        let holder = group.copies.iter().find(|c| c.text == newest.text);
-        let holder = holder.map_or("[unknown]", |c| self.name(c.device));
-        let name = &group.name;
-        let mut differ = false;
-        for copy in &group.copies {
-            let device = self.name(copy.device);
-            if copy.seqno < newest.seqno {
-                differ = true;
-                self.warn(format!(
-                    "ignoring metadata seqno {} on {device} for seqno {} on {holder} for VG {name}.",
-                    copy.seqno, newest.seqno
-                ));
-            } else if copy.text != newest.text && copy.seqno == newest.seqno {
-                differ = true;
-                self.warn(format!(
-                    "metadata on {device} differs from {holder} with the same seqno {} for VG {name}.",
-                    copy.seqno
-                ));
-            }
-        }
-        if differ {
-            self.warn(format!("Inconsistent metadata found for VG {name}."));
-            self.plain("See vgck --updatemetadata to correct inconsistency.");
-            self.out.inconsistent.push(name.clone());
-        }
-    }
-
-    /// VGs that share a name.
-    fn same_names(&mut self) {
-        let vgs = &self.out.inventory.vgs;
-        let pairs: Vec<String> = vgs
-            .windows(2)
-            .filter(|w| w[0].vg.name == w[1].vg.name)
-            .map(|w| {
-                let (a, b) = (&w[0].vg, &w[1].vg);
-                format!("VG name {} is used by VGs {} and {}.", a.name, a.id, b.id)
-            })
-            .collect();
-        for text in pairs {
-            self.warn(text);
-            self.plain(
-                "Fix duplicate VG names with vgrename uuid, a device filter, or system IDs.",
-            );
         }
     }
 

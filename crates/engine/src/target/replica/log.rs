@@ -4,7 +4,8 @@
 //! to be on disk, and the writes that bring the disk to it. The log does no I/O: the machine takes
 //! the writes of one stage from [`Log::next`], has them made durable (FUA), all at once, and asks
 //! for the next stage when all have ended. When a stage is empty, everything that the log was told
-//! before is durable.
+//! before is durable. A stage holds every mark told before it, so marks need one stage only;
+//! records may take several, and while one is under way no marks are told.
 //!
 //! The machine keeps to this: a region is told as marked before a byte of it is written, and the
 //! write waits for the stages; it is told as cleared only when all legs hold the same there and
@@ -39,6 +40,9 @@ pub struct LogWrite {
 /// What is to be remembered beside marks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Record {
+    /// The first write since the assembly, or since [`Record::Stopped`], is about to come. No mark
+    /// is told before this is durable.
+    Started,
     /// A leg has missed a write: it may be used again only after what is marked was copied to it.
     Failed(usize),
     /// A leg that had failed, was absent or was being filled holds what the others hold.
@@ -61,7 +65,8 @@ pub trait Log: Debug + Send {
     /// Something else is to be remembered.
     fn record(&mut self, what: Record);
     /// The writes of the next stage, into `writes` (empty when called); none if everything told
-    /// before is durable. Called when all writes of the stage before have ended.
+    /// before is durable. Called when all writes of the stage before have ended. Must hold every
+    /// mark told so far; clears may come with whatever stage comes next.
     fn next(&mut self, writes: &mut Vec<LogWrite>);
     /// A write of the last stage failed, or its place is gone. No more writes go there. The stage
     /// counts as ended for this place.

@@ -90,6 +90,15 @@ impl Op {
             Self::Write { fua: true } | Self::WriteZeroes { fua: true, .. }
         )
     }
+
+    /// The same, durable only after a flush.
+    pub const fn without_fua(self) -> Self {
+        match self {
+            Self::Write { .. } => Self::Write { fua: false },
+            Self::WriteZeroes { unmap, .. } => Self::WriteZeroes { fua: false, unmap },
+            Self::Read | Self::Flush | Self::Discard => self,
+        }
+    }
 }
 
 impl fmt::Display for OpKind {

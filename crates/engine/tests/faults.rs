@@ -147,6 +147,17 @@ fn flakey_is_up_then_down() {
 }
 
 #[test]
+fn a_request_over_delayed_and_prompt_segments_reads_both() {
+    let text = "0 8 delay a 0 30\n8 8 linear b 0\n16 8 delay a 8 1\n";
+    let mut d = alone(&Device::with_table("vol", memory(text)));
+    let data: Vec<u8> = (0..24 * 512_u32).map(|n| (n / 512 + 1) as u8).collect();
+    d.write_at(0, &data).expect("write");
+    let mut back = vec![0; data.len()];
+    d.read_at(0, &mut back).expect("read");
+    assert!(back == data);
+}
+
+#[test]
 fn delay_delays_its_own_class_only() {
     for engine in engines() {
         let device = Device::with_table("vol", memory("0 16 delay a 0 0 a 0 60"));

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Message, TaskKeySlot, Waiting, Wake};
 use super::leaf::LeafOp;
-use super::request::{Active, Delayed};
+use super::request::Active;
 use super::slab::{Id, Slab};
 use super::task::{Cx, Event, Task, TaskKey, WatchKey};
+use super::walk::Delayed;
 use crate::backend::driver::{Driver, FileOp, Happened, Interest};
 use crate::buf::Lent;
 use crate::error::Error;
@@ -80,6 +81,8 @@ pub(crate) struct Core {
     pub(super) inbox: Arc<Inbox>,
     pub(super) active: Slab<Active>,
     pub(super) leaves: Slab<LeafOp>,
+    /// Requests that go on after others have had their turn.
+    pub(super) later: VecDeque<Id>,
     /// Operations the driver had no room for.
     backlog: VecDeque<(Id, FileOp)>,
     watches: Slab<Watch>,
@@ -127,6 +130,7 @@ impl Core {
             inbox,
             active: Slab::default(),
             leaves: Slab::default(),
+            later: VecDeque::new(),
             backlog: VecDeque::new(),
             watches: Slab::default(),
             tasks: Slab::default(),
@@ -260,6 +264,7 @@ impl Core {
         self.fire_timers();
         self.begin_tasks();
         self.deliver();
+        self.go_on();
         self.drain_backlog();
         self.collect();
     }
@@ -328,6 +333,14 @@ impl Core {
         self.touched = touched;
     }
 
+    fn go_on(&mut self) {
+        for _ in 0..self.later.len() {
+            if let Some(id) = self.later.pop_front() {
+                self.walk(id);
+            }
+        }
+    }
+
     /// Calls a task, unless it has ended. It is out of its place meanwhile, so that it can use
     /// the queue.
     fn with_task(&mut self, key: TaskKey, call: impl FnOnce(&mut dyn Task, &mut Cx<'_>)) {
@@ -363,7 +376,10 @@ impl Core {
     }
 
     fn collect(&mut self) {
-        let busy = !self.ready.is_empty() || !self.fresh.is_empty() || self.inbox.woken();
+        let busy = !self.ready.is_empty()
+            || !self.fresh.is_empty()
+            || !self.later.is_empty()
+            || self.inbox.woken();
         let wait = match self.timed.peek() {
             _ if busy || self.over() => Some(Duration::ZERO),
             Some(next) => Some(next.at.saturating_duration_since(Instant::now())),

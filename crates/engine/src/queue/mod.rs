@@ -14,6 +14,7 @@ mod request;
 mod slab;
 mod task;
 mod thread;
+mod walk;
 
 pub(crate) use core::{Core, Mode};
 pub(crate) use inbox::{Inbox, Wake};

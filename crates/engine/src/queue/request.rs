@@ -1,20 +1,22 @@
-//! A request's way through the queue: gate, table, target; its children; its answer.
+//! A request's way through the queue: the short way, the gate, its pieces ([`super::walk`]), its
+//! answer.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::at_once::Outcome;
-use super::core::{Core, Due};
+use super::core::Core;
 use super::inbox::Waiting;
 use super::slab::Id;
 use super::task::{Event, TaskKey};
+use super::walk::Walk;
 use crate::backend::{Backing, Store};
-use crate::buf::{Lent, Slice};
+use crate::buf::Lent;
 use crate::device::{Answered, Device, Enter};
 use crate::error::{ErrorKind, IoError};
 use crate::io::{Completion, Op, Request, SECTOR};
 use crate::table::{Slot, Table};
-use crate::target::{Child, Piece, Plan, Verdict};
+use crate::target::Piece;
 
 /// Who made a request.
 #[derive(Clone, Copy, Debug)]
@@ -48,28 +50,19 @@ pub(super) enum By {
 /// A request that has not been answered.
 #[derive(Debug)]
 pub(super) struct Active {
-    origin: Origin,
-    device: Arc<Device>,
-    table: Option<Arc<Table>>,
-    op: Op,
-    offset: u64,
-    len: u64,
-    data: Option<Lent>,
-    by: By,
-    began: Instant,
-    /// Children not done, plus one while children are being made.
-    pending: u32,
-    error: Option<IoError>,
-}
-
-/// Children that are begun later.
-#[derive(Debug)]
-pub(super) struct Delayed {
-    request: Id,
-    segment: usize,
-    piece: Piece,
-    at: u64,
-    plan: Plan,
+    pub(super) origin: Origin,
+    pub(super) device: Arc<Device>,
+    pub(super) table: Option<Arc<Table>>,
+    pub(super) op: Op,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) data: Option<Lent>,
+    pub(super) by: By,
+    pub(super) began: Instant,
+    /// Children not done, plus one until all have been begun.
+    pub(super) pending: u32,
+    pub(super) walk: Walk,
+    pub(super) error: Option<IoError>,
 }
 
 impl Core {
@@ -122,7 +115,7 @@ impl Core {
     }
 
     /// Makes a request to a lower device.
-    fn submit_child(
+    pub(super) fn submit_child(
         &mut self,
         of: ChildOf,
         device: &Arc<Device>,
@@ -152,6 +145,7 @@ impl Core {
             by,
             began: self.now,
             pending: 1,
+            walk: Walk::new(op),
             error: None,
         })
     }
@@ -184,6 +178,7 @@ impl Core {
     fn refuse(&mut self, id: Id, kind: ErrorKind) {
         if let Some(active) = self.active.get_mut(id) {
             active.error = Some(own_error(active, kind, active.offset));
+            active.walk.stop();
         }
         self.child_ended(id);
     }
@@ -192,236 +187,38 @@ impl Core {
         let Some(active) = self.active.get_mut(id) else {
             return;
         };
+        let end = active.offset.checked_add(active.len);
+        let inside = end.is_some_and(|end| end <= table.len().0 * SECTOR);
         active.table = Some(Arc::clone(&table));
-        let (op, offset, len) = (active.op, active.offset, active.len);
-        let end = offset.checked_add(len);
-        if op != Op::Flush && end.is_none_or(|end| end > table.len().0 * SECTOR) {
+        if active.op == Op::Flush {
+            if let Some(lost) = lost_below(&table) {
+                self.fail(id, |_| lost);
+            }
+        } else if !inside {
             return self.refuse(id, ErrorKind::Invalid);
         }
-        if op == Op::Flush {
-            self.dispatch_flush(id, &table);
-        } else {
-            self.dispatch_range(id, &table, op, offset, len);
-        }
-        self.child_ended(id);
-    }
-
-    fn dispatch_range(&mut self, id: Id, table: &Table, op: Op, offset: u64, len: u64) {
-        let mut plan = std::mem::take(&mut self.plan);
-        let mut at = 0;
-        while at < len {
-            let Some(n) = table.find(offset + at) else {
-                break;
-            };
-            let segment = &table.segments()[n];
-            let within = offset + at - segment.start.0 * SECTOR;
-            let reach = segment.target.reach(op.kind(), within).max(1);
-            let rest = (segment.len.0 * SECTOR - within).min(len - at);
-            let piece = Piece {
-                op,
-                offset: within,
-                len: rest.min(reach),
-            };
-            plan.clear();
-            segment.target.map(&piece, self.target_clock(), &mut plan);
-            plan = self.carry_out(id, table, n, piece, at, plan);
-            at += piece.len;
-        }
-        self.plan = plan;
-    }
-
-    /// A flush goes to every segment's target; each backing device is flushed once.
-    fn dispatch_flush(&mut self, id: Id, table: &Table) {
-        if let Some(lost) = lost_below(table) {
-            self.fail(id, |_| lost);
-        }
-        let mut flushed = Vec::new();
-        let mut plan = std::mem::take(&mut self.plan);
-        for (n, segment) in table.segments().iter().enumerate() {
-            let piece = Piece {
-                op: Op::Flush,
-                offset: 0,
-                len: 0,
-            };
-            plan.clear();
-            segment.target.map(&piece, self.target_clock(), &mut plan);
-            plan.children.retain(|c| !flushed.contains(&c.device));
-            flushed.extend(plan.children.iter().map(|c| c.device));
-            plan = self.carry_out(id, table, n, piece, 0, plan);
-        }
-        self.plan = plan;
-    }
-
-    /// Does what a target planned for a piece that lies at `at` of the request's data.
-    fn carry_out(
-        &mut self,
-        id: Id,
-        table: &Table,
-        segment: usize,
-        piece: Piece,
-        at: u64,
-        plan: Plan,
-    ) -> Plan {
-        if plan.delay > Duration::ZERO {
-            self.add_pending(id, 1);
-            let delay = plan.delay;
-            let delayed = Delayed {
-                request: id,
-                segment,
-                piece,
-                at,
-                plan,
-            };
-            self.at(delay, Due::Children(delayed));
-            return Plan::default();
-        }
-        match plan.verdict {
-            Verdict::Children => {}
-            Verdict::Zeroes => {
-                let data = self.active.get_mut(id).and_then(|a| a.data.as_mut());
-                let mut part = data.and_then(|d| d.slice(at, piece.len));
-                if let Some(bytes) = part.as_mut().and_then(Slice::bytes_mut) {
-                    bytes.fill(0);
-                }
-            }
-            Verdict::Fail(kind) => self.fail(id, |a| own_error(a, kind, a.offset + at)),
-        }
-        for child in &plan.children {
-            let of = ChildOf {
-                request: id,
-                logical: if piece.op == Op::Flush {
-                    0
-                } else {
-                    self.logical(id) + at + child.at
-                },
-                finish: plan.finish.then_some((segment as u32, piece)),
-            };
-            self.begin_child(of, table, child, at + child.at);
-        }
-        plan
-    }
-
-    fn logical(&self, id: Id) -> u64 {
-        self.active.get(id).map_or(0, |a| a.offset)
-    }
-
-    pub(super) fn begin_delayed(&mut self, mut delayed: Delayed) {
-        let id = delayed.request;
-        let Some(table) = self.active.get(id).and_then(|a| a.table.clone()) else {
-            return;
-        };
-        delayed.plan.delay = Duration::ZERO;
-        let Delayed {
-            segment,
-            piece,
-            at,
-            plan,
-            ..
-        } = delayed;
-        self.carry_out(id, &table, segment, piece, at, plan);
-        self.child_ended(id);
-    }
-
-    fn begin_child(&mut self, of: ChildOf, table: &Table, child: &Child, at: u64) {
-        let backing = &table.slot(child.device).backing;
-        self.add_pending(of.request, 1);
-        let mem = match child.op {
-            Op::Read | Op::Write { .. } => {
-                let active = self.active.get_mut(of.request);
-                let data = active.and_then(|a| a.data.as_mut());
-                match data.and_then(|d| d.slice(at, child.len)) {
-                    Some(mem) => Some(mem),
-                    // A target that hands out data twice or out of order.
-                    None => return self.child_done(of, Err(self.broken(of, child.op)), None),
-                }
-            }
-            _ => None,
-        };
-        if child.op.modifies() && backing.read_only() {
-            let error = IoError {
-                kind: ErrorKind::ReadOnly,
-                op: child.op.kind(),
-                device: Arc::clone(backing.name()),
-                sector: child.offset / SECTOR,
-                offset: of.logical,
-            };
-            return self.child_done(of, Err(error), mem);
-        }
-        match backing.store() {
-            Store::Device(lower) => {
-                let what = (child.op, child.offset, child.len);
-                self.submit_child(of, lower, what, mem.map(Slice::lend));
-            }
-            Store::Mem(_) | Store::File(_) => {
-                self.begin_leaf(of, backing, child.op, child.offset, child.len, mem);
-            }
-        }
-    }
-
-    fn broken(&self, of: ChildOf, op: Op) -> IoError {
-        IoError {
-            kind: ErrorKind::Invalid,
-            op: op.kind(),
-            device: match self.active.get(of.request) {
-                Some(active) => active.device.shared_name(),
-                None => Arc::from(""),
-            },
-            sector: of.logical / SECTOR,
-            offset: of.logical,
-        }
-    }
-
-    fn add_pending(&mut self, id: Id, n: u32) {
-        if let Some(active) = self.active.get_mut(id) {
-            active.pending += n;
-        }
+        self.walk(id);
     }
 
     /// Notes an error: the lowest place counts.
-    fn fail(&mut self, id: Id, error: impl FnOnce(&Active) -> IoError) {
+    pub(super) fn fail(&mut self, id: Id, error: impl FnOnce(&Active) -> IoError) {
         let Some(active) = self.active.get_mut(id) else {
             return;
         };
         let error = error(active);
-        if active
-            .error
-            .as_ref()
-            .is_none_or(|e| error.offset < e.offset)
-        {
+        let first = |e: &IoError| error.offset < e.offset;
+        if active.error.as_ref().is_none_or(first) {
             active.error = Some(error);
         }
     }
 
-    /// A child is done.
-    pub(super) fn child_done(
-        &mut self,
-        of: ChildOf,
-        result: Result<(), IoError>,
-        mem: Option<Slice>,
-    ) {
-        match result {
-            Err(error) => {
-                // With the last part of it the buffer goes back to whoever made the request.
-                drop(mem);
-                self.fail(of.request, |_| error);
-            }
-            Ok(()) => {
-                if let (Some((segment, piece)), Some(mut mem)) = (of.finish, mem)
-                    && let Some(active) = self.active.get(of.request)
-                    && let Some(table) = &active.table
-                    && let Some(bytes) = mem.bytes_mut()
-                {
-                    let target = &table.segments()[segment as usize].target;
-                    target.finish(&piece, bytes);
-                }
-            }
-        }
-        self.child_ended(of.request);
-    }
-
-    /// A flush of a backing device failed and its request says so: it need not be said again.
+    /// A flush of a backing device failed. If it was a flush that asked for it, the request's answer
+    /// says so, and it need not be said again.
     pub(super) fn flush_failure_told(&self, of: ChildOf, is_it: impl Fn(&Arc<Backing>) -> bool) {
-        let table = self.active.get(of.request).and_then(|a| a.table.as_ref());
+        let request = self.active.get(of.request);
+        let table = request
+            .filter(|a| a.op == Op::Flush)
+            .and_then(|a| a.table.as_ref());
         for slot in table.iter().flat_map(|t| t.slots()) {
             if is_it(&slot.backing) {
                 slot.take_flush_failure();
@@ -447,19 +244,7 @@ impl Core {
         }
     }
 
-    fn child_ended(&mut self, id: Id) {
-        let Some(active) = self.active.get_mut(id) else {
-            return;
-        };
-        active.pending -= 1;
-        if active.pending == 0
-            && let Some(active) = self.active.remove(id)
-        {
-            self.answer(active);
-        }
-    }
-
-    fn answer(&mut self, mut active: Active) {
+    pub(super) fn answer(&mut self, mut active: Active) {
         if active.op == Op::Flush {
             self.flush_ended(&mut active);
         }
@@ -520,7 +305,7 @@ fn lost_below(table: &Table) -> Option<IoError> {
     })
 }
 
-fn own_error(active: &Active, kind: ErrorKind, offset: u64) -> IoError {
+pub(super) fn own_error(active: &Active, kind: ErrorKind, offset: u64) -> IoError {
     IoError {
         kind,
         op: active.op.kind(),

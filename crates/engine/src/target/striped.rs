@@ -7,10 +7,13 @@
 use std::time::Duration;
 
 use super::{ArgError, Args, Child, DevIndex, Devices, Piece, Plan, Target, TargetType, Use};
-use crate::io::{Op, SECTOR, Sectors};
+use crate::io::{Op, OpKind, SECTOR, Sectors};
 
 /// More stripes than this are refused; the kernel's own bound is what its ioctl can carry.
 const MAX_STRIPES: u64 = 4096;
+
+/// At most so many chunks are one piece, so that a large request over small chunks is begun in parts.
+const REACH: u64 = 16;
 
 /// Chunks spread over devices.
 #[derive(Debug)]
@@ -170,6 +173,15 @@ impl Target for Striped {
             len: width,
         };
         self.stripes.iter().map(each).collect()
+    }
+    fn reach(&self, op: OpKind, offset: u64) -> u64 {
+        match op {
+            OpKind::Read | OpKind::Write => {
+                let chunk_bytes = self.chunk_bytes();
+                chunk_bytes.saturating_mul(REACH) - offset % chunk_bytes
+            }
+            OpKind::Flush | OpKind::Discard | OpKind::WriteZeroes => u64::MAX,
+        }
     }
     fn map(&self, piece: &Piece, _now: Duration, plan: &mut Plan) {
         match piece.op {

@@ -108,7 +108,7 @@ fn flush(devices: Vec<(String, Arc<Device>)>) -> Result<()> {
 }
 
 /// An address as NBD clients take it.
-fn uri(address: &nbd::Address, name: &str) -> String {
+pub(crate) fn uri(address: &nbd::Address, name: &str) -> String {
     match address {
         nbd::Address::Unix(path) => {
             format!(

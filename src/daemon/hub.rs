@@ -19,6 +19,7 @@ use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 
 use super::channel::Channel;
 use super::holdings::Holding;
+use super::nbd::NbdHeld;
 use super::nodes::LoopNode;
 use super::order::{DeviceNote, DeviceOrder, FolderOrder, Order, Report, TableOrder, Word};
 use super::process::Program;
@@ -121,6 +122,8 @@ pub struct State {
     pub devices: BTreeMap<u32, Entry>,
     /// The folder, from the first device on that is shown.
     pub folder: Option<Arc<FolderHeld>>,
+    /// The NBD server's sockets, from the first device on that is exported there.
+    pub nbd: Option<Arc<NbdHeld>>,
 }
 
 impl State {
@@ -479,11 +482,12 @@ impl Hub {
         ];
         must(channel, &begin, &fds)?;
         drop(write_end);
-        let (holdings, devices, notes, folder) = self.look(|state| {
+        let (holdings, devices, notes, folder, nbd) = self.look(|state| {
             let holdings: Vec<Holding> = state.holdings.values().cloned().collect();
             let notes = state.devices.iter().map(|(n, e)| (*n, e.note()));
             let notes: Vec<_> = notes.collect();
-            (holdings, state.lower_first(), notes, state.folder.clone())
+            let (folder, nbd) = (state.folder.clone(), state.nbd.clone());
+            (holdings, state.lower_first(), notes, folder, nbd)
         });
         for holding in holdings {
             let order = Order::Backing(holding.order.clone());
@@ -498,6 +502,9 @@ impl Hub {
         if let Some(folder) = &folder {
             let order = Order::Folder(folder.order());
             must(channel, &order, &folder.descriptors())?;
+        }
+        if let Some(nbd) = &nbd {
+            must(channel, &Order::Nbd(nbd.order()), &nbd.descriptors())?;
         }
         for fence in fences.drain(..) {
             fence.wait()?;

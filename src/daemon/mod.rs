@@ -9,13 +9,14 @@
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * `takeover`: from a supervisor that has died;
-//! * `holdings`, `nodes`, `process`, `channel`: backing devices, loop devices and links, processes,
-//!   messages.
+//! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
+//!   NBD server's sockets, processes, messages.
 
 mod channel;
 pub mod client;
 mod holdings;
 mod hub;
+mod nbd;
 mod nodes;
 mod order;
 mod process;

@@ -1,7 +1,7 @@
 //! What the supervisor orders the worker to do. Each order is answered once, and each may be given
 //! again to another worker when it was not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,8 @@ pub enum Order {
     },
     /// The folder. With the connection's first descriptor, and one clone of it for each queue.
     Folder(FolderOrder),
+    /// The NBD server's listening sockets. With their descriptors, in this order.
+    Nbd(NbdOrder),
     /// What a supervisor has to know of a device, and the worker only keeps.
     Note {
         /// Its number.
@@ -38,8 +40,8 @@ pub enum Order {
         /// What is to be known.
         note: DeviceNote,
     },
-    /// A new supervisor asks for everything: [`Report::Backing`], [`Report::Folder`] and
-    /// [`Report::Device`] for all there is, then [`Report::Held`].
+    /// A new supervisor asks for everything: [`Report::Backing`], [`Report::Folder`],
+    /// [`Report::Nbd`] and [`Report::Device`] for all there is, then [`Report::Held`].
     HandOver,
     /// A device, as it shall be. It is made, or replaces what has its number.
     Device(DeviceOrder),
@@ -88,6 +90,13 @@ pub struct FolderOrder {
     pub flags: u64,
 }
 
+/// The sockets of the NBD server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NbdOrder {
+    /// Where they listen, as [`ulvm_engine::export::nbd::Address`] is written.
+    pub addresses: Vec<String>,
+}
+
 /// What a supervisor knows of a device beside its tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DeviceNote {
@@ -120,6 +129,9 @@ pub struct DeviceOrder {
     pub suspended: bool,
     /// It is shown as a file of its name.
     pub shown: bool,
+    /// Its name for NBD clients, if it is exported to them.
+    #[serde(default)]
+    pub nbd: Option<String>,
 }
 
 /// A table and what its words stand for.
@@ -153,6 +165,8 @@ pub enum Report {
     Backing(BackingOrder),
     /// The folder, with its descriptors.
     Folder(FolderOrder),
+    /// The NBD server's sockets, with their descriptors.
+    Nbd(NbdOrder),
     /// A device.
     Device {
         /// As it was ordered.
@@ -183,4 +197,7 @@ pub struct Figures {
     pub pinned: bool,
     /// All memory is locked.
     pub locked: bool,
+    /// Numbers of devices that NBD clients use.
+    #[serde(default)]
+    pub nbd_users: BTreeSet<u32>,
 }

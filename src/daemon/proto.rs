@@ -96,6 +96,8 @@ pub enum Export {
     Fuse,
     /// A loop device over that file (root).
     Loop,
+    /// An export of the daemon's NBD server.
+    Nbd,
 }
 
 /// The daemon's answer.
@@ -187,6 +189,9 @@ pub struct DeviceStatus {
     pub export: Option<Export>,
     /// Its file or block device.
     pub node: Option<PathBuf>,
+    /// Where NBD clients find it.
+    #[serde(default)]
+    pub uri: Option<String>,
     /// Device number of its block device.
     pub major_minor: Option<(u32, u32)>,
     /// Links to the node.

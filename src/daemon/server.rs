@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::channel::Channel;
 use super::hub::{Alive, Hub};
+use super::nbd;
 use super::nodes;
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
@@ -78,7 +79,7 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     watch_signals(signals, &server)?;
     ready();
     server.serve(&listener, !settings.detach);
-    for name in [SOCKET, WORKER_SOCKET] {
+    for name in [SOCKET, WORKER_SOCKET, nbd::SOCKET] {
         let _ = std::fs::remove_file(run_dir.join(name));
     }
     // Unmounts the folder.

@@ -13,6 +13,7 @@ use ulvm_engine::table_text::{Resolve, parse};
 
 use super::holdings::{self, Holding, path_of};
 use super::hub::{Entry, FolderHeld, Hub, State};
+use super::nbd::{self, NbdHeld};
 use super::nodes;
 use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
@@ -88,7 +89,7 @@ impl Supervisor {
         }
         let status = |state: &State| {
             let entries = made.iter().filter_map(|n| state.devices.get(n));
-            entries.map(device_status).collect()
+            entries.map(|entry| device_status(state, entry)).collect()
         };
         Ok(self.hub.look(status))
     }
@@ -117,6 +118,7 @@ impl Supervisor {
             live: Some(live),
             suspended: false,
             shown: false,
+            nbd: None,
         };
         let entry = Entry {
             order: order.clone(),
@@ -265,6 +267,9 @@ impl Supervisor {
         let Some(export) = new.export else {
             return Ok(());
         };
+        if export == Export::Nbd {
+            return self.export(number);
+        }
         self.mount()?;
         let entry = self.entry(number)?;
         let order = DeviceOrder {
@@ -282,6 +287,38 @@ impl Supervisor {
                 }
             })?;
         self.appear(number, new, &file)
+    }
+
+    /// Shows a device to NBD clients.
+    fn export(&self, number: u32) -> Result<(), String> {
+        self.listen()?;
+        let entry = self.entry(number)?;
+        let name = nbd::export_name(&entry.order);
+        let order = DeviceOrder {
+            nbd: Some(name),
+            ..entry.order
+        };
+        self.hub
+            .order(&Order::Device(order.clone()), &[], |state, _| {
+                if let Some(entry) = state.devices.get_mut(&number) {
+                    entry.order = order;
+                    entry.export = Some(Export::Nbd);
+                }
+            })?;
+        self.keep(number)
+    }
+
+    /// Makes the place where NBD clients come to, if there is none.
+    fn listen(&self) -> Result<(), String> {
+        if self.hub.look(|state| state.nbd.is_some()) {
+            return Ok(());
+        }
+        let held = NbdHeld::bind(&self.folder.with_file_name(nbd::SOCKET))?;
+        let held = Arc::new(held);
+        let order = Order::Nbd(held.order());
+        self.hub.order(&order, &held.descriptors(), |state, _| {
+            state.nbd = Some(Arc::clone(&held));
+        })
     }
 
     fn appear(&self, number: u32, new: &NewDevice, file: &Path) -> Result<(), String> {
@@ -354,12 +391,8 @@ impl Supervisor {
             let found = self.hub.look(|state| state.find(name));
             numbers.push(found.ok_or_else(|| format!("{name}: no such device"))?);
         }
-        let nodes: Vec<_> = self.hub.look(|state| {
-            let entries = numbers.iter().filter_map(|n| state.devices.get(n));
-            entries.map(node_of).collect()
-        });
         let began = Instant::now();
-        while let Some(n) = nodes::in_use(&nodes).iter().position(|open| *open) {
+        while let Some(n) = self.open(&numbers)?.iter().position(|open| *open) {
             if began.elapsed() > MOMENT {
                 return Err(format!("{}: in use", devices[n]));
             }
@@ -368,6 +401,25 @@ impl Supervisor {
         let removed = numbers.iter().try_for_each(|number| self.remove(*number));
         self.drop_unused();
         removed
+    }
+
+    /// Which of these devices somebody has open.
+    fn open(&self, numbers: &[u32]) -> Result<Vec<bool>, String> {
+        let nodes: Vec<_> = self.hub.look(|state| {
+            let entries = numbers.iter().filter_map(|n| state.devices.get(n));
+            entries.map(node_of).collect()
+        });
+        let clients = self.figures()?.nbd_users;
+        let open = nodes::in_use(&nodes).into_iter().zip(numbers);
+        Ok(open.map(|(open, n)| open || clients.contains(n)).collect())
+    }
+
+    fn figures(&self) -> Result<Figures, String> {
+        self.hub
+            .order(&Order::Figures, &[], |_, report| match report {
+                Report::Figures(figures) => figures,
+                _ => Figures::default(),
+            })
     }
 
     /// Removes a device that nobody has open.
@@ -416,14 +468,10 @@ impl Supervisor {
     }
 
     fn status(&self, open: bool) -> Result<Status, String> {
-        let figures = self
-            .hub
-            .order(&Order::Figures, &[], |_, report| match report {
-                Report::Figures(figures) => figures,
-                _ => Figures::default(),
-            })?;
+        let figures = self.figures()?;
         let (mut devices, resends) = self.hub.look(|state| {
-            let devices: Vec<DeviceStatus> = state.devices.values().map(device_status).collect();
+            let status = |entry| device_status(state, entry);
+            let devices: Vec<DeviceStatus> = state.devices.values().map(status).collect();
             let resends = state.folder.as_ref().map(|f| f.negotiated.resends());
             (devices, resends)
         });
@@ -434,7 +482,7 @@ impl Supervisor {
                 .collect();
             let used = nodes::in_use(&nodes);
             for (device, used) in devices.iter_mut().zip(used) {
-                device.open = Some(used);
+                device.open = Some(used || figures.nbd_users.contains(&device.number));
             }
         }
         let health = self.hub.health();
@@ -482,8 +530,9 @@ fn node_of(entry: &Entry) -> (PathBuf, Option<(u32, u32)>) {
     (entry.node.clone().unwrap_or_default(), number)
 }
 
-fn device_status(entry: &Entry) -> DeviceStatus {
+fn device_status(state: &State, entry: &Entry) -> DeviceStatus {
     let order = &entry.order;
+    let exported = state.nbd.as_ref().zip(order.nbd.as_ref());
     DeviceStatus {
         number: order.number,
         name: order.name.clone(),
@@ -498,6 +547,7 @@ fn device_status(entry: &Entry) -> DeviceStatus {
         target_status: entry.model.table().map_or(String::new(), |t| t.status()),
         export: entry.export,
         node: entry.node.clone(),
+        uri: exported.and_then(|(held, name)| held.uri(name)),
         major_minor: entry.loop_node.as_ref().map(|l| l.number),
         links: entry.links.clone(),
         open: None,

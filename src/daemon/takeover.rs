@@ -15,6 +15,7 @@ use ulvm_engine::table_text::{Resolve, parse};
 use super::channel::Channel;
 use super::holdings::Holding;
 use super::hub::{Entry, FolderHeld, Orphan, State, lower_first};
+use super::nbd::NbdHeld;
 use super::order::{DeviceNote, DeviceOrder, Order, Report, TableOrder, Word};
 
 /// How long the worker may take for each of its answers.
@@ -53,6 +54,10 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
             Report::Folder(order) => {
                 let folder = FolderHeld::taken_over(order, fds).map_err(io::Error::other)?;
                 state.folder = Some(Arc::new(folder));
+            }
+            Report::Nbd(order) => {
+                let nbd = NbdHeld::taken_over(order, fds).map_err(io::Error::other)?;
+                state.nbd = Some(Arc::new(nbd));
             }
             Report::Device { order, note } => devices.push((order, note)),
             Report::Held { pid } => {

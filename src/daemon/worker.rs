@@ -1,7 +1,7 @@
 //! The process that does the I/O. It knows nothing but what the supervisor orders, holds nothing
 //! that the supervisor does not hold too, and may be killed at any moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,6 +12,7 @@ use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
 use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Budget, Prepared, Volumes};
+use ulvm_engine::export::nbd;
 use ulvm_engine::limits::Settings;
 use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
@@ -20,6 +21,7 @@ use ulvm_engine::table_text::{Resolve, parse};
 
 use super::channel::Channel;
 use super::holdings::Holding;
+use super::nbd::NbdHeld;
 use super::order::{
     DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, TableOrder, Word,
 };
@@ -41,6 +43,8 @@ struct Kept {
     listener: UnixListener,
     /// The folder, and its descriptors.
     folder: Option<(FolderOrder, Vec<Arc<OwnedFd>>)>,
+    /// The NBD server's sockets.
+    nbd: Option<NbdHeld>,
 }
 
 /// What has been made by order.
@@ -54,6 +58,8 @@ struct Worker {
     log: Arc<EventLog>,
     /// Servers that wait for the order to serve.
     prepared: Option<Prepared>,
+    /// What NBD clients find.
+    exports: Arc<nbd::Exports>,
     pinned: bool,
     serving: bool,
 }
@@ -117,6 +123,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         resent: resent.try_clone()?,
         listener: listener.into(),
         folder: None,
+        nbd: None,
     };
     Ok(Some(Worker {
         kept,
@@ -127,6 +134,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         devices: BTreeMap::new(),
         log: Arc::default(),
         prepared: None,
+        exports: Arc::default(),
         pinned: false,
         serving: false,
     }))
@@ -145,6 +153,12 @@ impl Worker {
                 }
             }
             Order::Folder(order) => self.folder(order, fds)?,
+            Order::Nbd(order) => {
+                self.kept.nbd = Some(NbdHeld::taken_over(order, fds)?);
+                if self.serving {
+                    self.listen()?;
+                }
+            }
             Order::Note { number, note } => {
                 if let Some(above) = self.devices.get_mut(&number) {
                     above.note = note;
@@ -155,6 +169,7 @@ impl Worker {
             Order::Remove { number } => self.remove(number)?,
             Order::Serve => {
                 self.serving = true;
+                self.listen()?;
                 if let Some(prepared) = self.prepared.take() {
                     prepared.begin(&self.engine);
                 }
@@ -170,7 +185,31 @@ impl Worker {
             driver: self.engine.driver().to_owned(),
             pinned: self.pinned,
             locked: self.locked,
+            nbd_users: self.nbd_users(),
         }
+    }
+
+    /// Begins to take NBD clients, if there is a place for them to come to.
+    fn listen(&self) -> Result<(), String> {
+        let Some(held) = &self.kept.nbd else {
+            return Ok(());
+        };
+        let limits = nbd::Limits::default();
+        crate::host::allow_open_files(limits.clients);
+        let listeners = held.listeners()?;
+        let exports = Arc::clone(&self.exports);
+        // It ends with the engine.
+        nbd::Server::start(&self.engine, listeners, exports, limits);
+        Ok(())
+    }
+
+    fn nbd_users(&self) -> BTreeSet<u32> {
+        let used = |name: &str| self.exports.users(name) > 0;
+        let devices = self.devices.iter();
+        devices
+            .filter(|(_, above)| above.order.nbd.as_deref().is_some_and(used))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     fn folder(&mut self, order: FolderOrder, fds: Vec<OwnedFd>) -> Result<(), String> {
@@ -218,6 +257,7 @@ impl Worker {
         } else if !self.volumes.put(number as usize, &order.name, &device) {
             return Err(format!("{}: no file can have this name", order.name));
         }
+        self.export(before.and_then(|b| b.order.nbd.clone()), &order, &device)?;
         let note = self.devices.remove(&number).map(|above| above.note);
         let above = Above {
             order,
@@ -226,6 +266,34 @@ impl Worker {
         };
         self.devices.insert(number, above);
         Ok(())
+    }
+
+    /// Exports a device as `order` says; `before` is its name for NBD clients until now.
+    fn export(
+        &self,
+        before: Option<String>,
+        order: &DeviceOrder,
+        device: &Arc<Device>,
+    ) -> Result<(), String> {
+        // An export that stays is left alone: its clients are counted.
+        if before == order.nbd {
+            return Ok(());
+        }
+        if let Some(name) = before {
+            self.exports.remove(&name);
+        }
+        let Some(name) = &order.nbd else {
+            return Ok(());
+        };
+        let export = nbd::Export {
+            device: Arc::clone(device),
+            description: String::new(),
+            read_only: false,
+        };
+        match self.exports.add(name, export) {
+            true => Ok(()),
+            false => Err(format!("{name}: the name is too long for NBD")),
+        }
     }
 
     /// Waits for a supervisor that takes over. There is no limit: the devices are served meanwhile.
@@ -248,6 +316,9 @@ impl Worker {
         if let Some((order, fds)) = &self.kept.folder {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
             channel.send(&Report::Folder(order.clone()), &fds)?;
+        }
+        if let Some(nbd) = &self.kept.nbd {
+            channel.send(&Report::Nbd(nbd.order()), &nbd.descriptors())?;
         }
         for above in self.devices.values() {
             let report = Report::Device {
@@ -278,6 +349,11 @@ impl Worker {
         let Some(above) = self.devices.get(&number) else {
             return Ok(());
         };
+        if let Some(name) = &above.order.nbd
+            && self.exports.users(name) > 0
+        {
+            return Err(format!("{}: in use", above.order.name));
+        }
         self.volumes.take(number as usize);
         if let Err(error) = flush(&above.device) {
             if above.order.shown {
@@ -288,6 +364,9 @@ impl Worker {
                 "{}: the last flush failed: {error}",
                 above.order.name
             ));
+        }
+        if let Some(name) = &above.order.nbd {
+            self.exports.remove(name);
         }
         self.devices.remove(&number);
         Ok(())

@@ -52,6 +52,11 @@ impl Host {
         &self.images
     }
 
+    /// Where the daemon keeps its sockets.
+    pub fn run_dir(&self) -> PathBuf {
+        self.images.lock_dir().with_file_name("run")
+    }
+
     /// ulvm with the daemon and device folder of this host.
     pub fn command(&self, line: &str) -> Command {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -4,6 +4,7 @@ mod daemon;
 mod fence;
 mod host;
 mod kill;
+mod nbd;
 mod volumes;
 
 use std::path::Path;
@@ -17,10 +18,11 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(19);
+    let mut suite = Suite::new(22);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
+    nbd::cases(&mut suite);
     suite.run()
 }

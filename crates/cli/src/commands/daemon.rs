@@ -94,7 +94,8 @@ fn line(device: &DeviceStatus) -> String {
         (false, Some(true)) => "open",
         (false, _) => "active",
     };
-    let node = device.node.as_ref();
-    let node = node.map_or("not shown".to_owned(), |n| n.display().to_string());
+    let node = device.node.as_ref().map(|n| n.display().to_string());
+    let node = node.or_else(|| device.uri.clone());
+    let node = node.unwrap_or_else(|| "not shown".to_owned());
     format!("{} {} bytes, {state}, {node}\n", device.name, device.size)
 }

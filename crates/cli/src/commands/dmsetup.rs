@@ -115,6 +115,7 @@ fn create(ctx: &Context, args: &Args, name: &str, file: Option<&&str>) -> Result
         export: Some(match args.text(Opt::Export) {
             Some("fuse") => Export::Fuse,
             Some("loop") => Export::Loop,
+            Some("nbd") => Export::Nbd,
             _ => export,
         }),
         links: vec![dev_dir.join("mapper").join(&name)],

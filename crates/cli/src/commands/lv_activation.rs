@@ -84,6 +84,7 @@ fn export(ctx: &Context, args: &Args) -> Export {
     match args.text(Opt::Export) {
         Some("loop") => Export::Loop,
         Some("fuse") => Export::Fuse,
+        Some("nbd") => Export::Nbd,
         _ if ctx.settings().env.root => Export::Loop,
         _ => Export::Fuse,
     }

@@ -46,6 +46,13 @@ impl Exports {
         map.remove(name).is_some()
     }
 
+    /// Clients that use an export.
+    pub fn users(&self, name: &str) -> usize {
+        let map = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        // Each client keeps the export it has begun with; one is kept here.
+        map.get(name).map_or(0, |e| Arc::strong_count(e) - 1)
+    }
+
     /// From now on new clients are told that the server is ending.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Release);

@@ -56,6 +56,23 @@ impl Listener {
         }
     }
 
+    /// Of a socket that another process has bound, and keeps: its name stays when this goes.
+    pub fn taken_over(socket: OwnedFd, address: Address) -> Self {
+        Self {
+            socket,
+            address,
+            name: None,
+        }
+    }
+
+    /// The socket alone: a unix socket's name stays when this goes.
+    pub fn keep_name(mut self) -> OwnedFd {
+        if let Some(name) = &mut self.name {
+            name.kept = true;
+        }
+        self.socket
+    }
+
     /// Where it listens; of TCP with the port that was taken.
     pub fn address(&self) -> &Address {
         &self.address
@@ -96,6 +113,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 pub(super) struct Name {
     path: PathBuf,
     inode: (u64, u64),
+    kept: bool,
 }
 
 impl Name {
@@ -104,6 +122,7 @@ impl Name {
         Some(Self {
             path: path.to_owned(),
             inode: (meta.dev(), meta.ino()),
+            kept: false,
         })
     }
 }
@@ -112,7 +131,7 @@ impl Drop for Name {
     fn drop(&mut self) {
         let ours = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.inode);
-        if ours {
+        if ours && !self.kept {
             // Nothing is lost if it stays: the next server replaces it.
             let _ = std::fs::remove_file(&self.path);
         }

@@ -181,6 +181,13 @@ pub struct VgRead {
 }
 
 impl VgRead {
+    /// The same PVs with other metadata, which are not on any device yet.
+    pub fn with(&self, vg: Vg) -> Self {
+        Self {
+            vg: Rc::new(vg),
+            ..self.clone()
+        }
+    }
     /// How a PV was found.
     pub fn pv(&self, key: PvKey) -> &PvRead {
         static ABSENT: PvRead = PvRead {

@@ -1,13 +1,13 @@
 //! LVs that the daemon serves: which they are, activating and deactivating them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ulvm_metadata::model::{LvKey, Vg};
 
-use super::plan::{self, Missing, Planned, Under};
+use super::plan::{self, Missing, Planned, Under, dm_name};
 use crate::daemon::client::Client;
-use crate::daemon::proto::{DeviceStatus, Export, NewBacking, NewDevice};
+use crate::daemon::proto::{DeviceStatus, Export, NewBacking, NewDevice, Rename};
 use crate::error::{Error, Kind, Result};
 use crate::inventory::VgRead;
 use crate::session::Session;
@@ -162,6 +162,57 @@ impl Live {
         client.resume(top.uuid).map_err(failed)
     }
 
+    /// Gives live devices the names they have in `new`: all, or none.
+    pub fn rename(&mut self, old: &Vg, new: &Vg) -> Result<()> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        let renames = renames(&self.devices, old, new, &place.dev_dir);
+        let (Some(client), false) = (&mut self.client, renames.is_empty()) else {
+            return Ok(());
+        };
+        client.rename(renames).map_err(|e| {
+            let text = format!("Volume group {}: not renamed: {e}", old.name);
+            Error::refused(text).with_source(e)
+        })?;
+        self.devices = client.status(false)?.devices;
+        Ok(())
+    }
+
+    /// Lets an active LV be written to, or not, as its metadata say. What was let in is carried out.
+    pub fn permit(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
+        let read_only = plan::read_only(&vg.lvs[lv]);
+        let (Some(device), Some(client)) = (
+            self.devices.iter_mut().find(|d| d.uuid == uuid(vg, lv)),
+            &mut self.client,
+        ) else {
+            return Ok(());
+        };
+        client
+            .set_read_only(device.uuid.clone(), read_only)
+            .map_err(|e| {
+                let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
+                let text = format!("Logical volume {name} still has its old permission: {e}");
+                Error::new(Kind::Io, text).with_source(e)
+            })?;
+        device.read_only = read_only;
+        Ok(())
+    }
+
+    /// Makes the links of a VG's active LVs again, as far as they are gone.
+    pub fn make_links(&mut self, vg: &Vg) -> Result<()> {
+        let prefix = format!("LVM-{}", vg.id.compact());
+        let devices = self.devices.iter().map(|d| &d.uuid);
+        let of_vg: Vec<String> = devices
+            .filter(|u| u.starts_with(&prefix))
+            .cloned()
+            .collect();
+        match (&mut self.client, of_vg.is_empty()) {
+            (Some(client), false) => client.make_links(of_vg),
+            _ => Ok(()),
+        }
+    }
+
     /// Deactivates an LV, which must not be open. One that is not active stays as it is.
     pub fn deactivate(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
         let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
@@ -186,6 +237,47 @@ impl Live {
         self.devices.retain(|d| !names.contains(&d.uuid));
         Ok(())
     }
+}
+
+/// The live devices whose names are others in `new`.
+fn renames(devices: &[DeviceStatus], old: &Vg, new: &Vg, dev_dir: &Path) -> Vec<Rename> {
+    let mut out = Vec::new();
+    for (key, lv) in new.lvs.iter() {
+        let Some((_, before)) = old.lvs.iter().find(|(_, l)| l.id == lv.id) else {
+            continue;
+        };
+        if (&before.name, &old.name) == (&lv.name, &new.name) {
+            continue;
+        }
+        let own = uuid(new, key);
+        let was = dm_name(&old.name, &before.name, None);
+        let is = dm_name(&new.name, &lv.name, None);
+        for device in devices.iter().filter(|d| d.uuid.starts_with(&own)) {
+            let Some(layer) = device.name.strip_prefix(&was) else {
+                continue;
+            };
+            let name = format!("{is}{layer}");
+            let links = match device.links.is_empty() {
+                true => Vec::new(),
+                false => links(dev_dir, &name, &new.name, &lv.name),
+            };
+            out.push(Rename {
+                device: device.uuid.clone(),
+                name,
+                uuid: None,
+                links: Some(links),
+            });
+        }
+    }
+    out
+}
+
+/// Where links to an LV's node are.
+fn links(dev_dir: &Path, dm_name: &str, vg: &str, lv: &str) -> Vec<PathBuf> {
+    vec![
+        dev_dir.join("mapper").join(dm_name),
+        dev_dir.join(vg).join(lv),
+    ]
 }
 
 /// device-mapper's uuid of an LV.
@@ -251,10 +343,7 @@ fn devices(
         backings: backings.clone(),
         export: (n == last).then_some(how.export),
         links: match n == last {
-            true => vec![
-                place.dev_dir.join("mapper").join(&planned.name),
-                place.dev_dir.join(&vg.name).join(lv_name),
-            ],
+            true => links(&place.dev_dir, &planned.name, &vg.name, lv_name),
             false => Vec::new(),
         },
     };

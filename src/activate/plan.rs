@@ -4,7 +4,7 @@
 use std::fmt;
 
 use ulvm_metadata::model::arena::Key;
-use ulvm_metadata::model::{Area, LvKey, PvKey, Segment, SegmentKind, Vg};
+use ulvm_metadata::model::{Area, Lv, LvKey, PvKey, Segment, SegmentKind, Vg};
 use ulvm_metadata::units::{Extents, Sectors};
 
 /// How deep LVs may lie on LVs.
@@ -177,6 +177,11 @@ pub fn dm_name(vg: &str, lv: &str, layer: Option<&str>) -> String {
     format!("{}-{}{layer}", double(vg), double(lv))
 }
 
+/// Is an LV's device to refuse writes?
+pub fn read_only(lv: &Lv) -> bool {
+    !lv.status.write || lv.flags.write_locked
+}
+
 /// Plans an LV. `missing` tells of each PV whether its device is not there.
 pub fn plan(
     vg: &Vg,
@@ -237,7 +242,7 @@ impl Planner<'_> {
         self.plan.devices.push(Planned {
             name: dm_name(&self.vg.name, &lv.name, None),
             uuid: self.uuid(key, &suffix),
-            read_only: !lv.status.write || lv.flags.write_locked,
+            read_only: read_only(lv),
             rows,
         });
         let place = self.plan.devices.len() - 1;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
-use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Status};
+use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Rename, Status};
 use super::server::SOCKET;
 use crate::error::{Error, Kind, Result};
 
@@ -126,6 +126,21 @@ impl Client {
     /// Makes the loaded table live, if there is one, and lets requests through.
     pub fn resume(&mut self, device: String) -> Result<()> {
         self.ask(&Ask::Resume { device }).map(drop)
+    }
+
+    /// Gives devices other names, all or none.
+    pub fn rename(&mut self, devices: Vec<Rename>) -> Result<()> {
+        self.ask(&Ask::Rename { devices }).map(drop)
+    }
+
+    /// Lets a device be written to, or not.
+    pub fn set_read_only(&mut self, device: String, read_only: bool) -> Result<()> {
+        self.ask(&Ask::Permission { device, read_only }).map(drop)
+    }
+
+    /// Makes links of devices again that are gone.
+    pub fn make_links(&mut self, devices: Vec<String>) -> Result<()> {
+        self.ask(&Ask::Links { devices }).map(drop)
     }
 
     /// Removes devices, by uuid or name.

@@ -5,13 +5,14 @@
 //!
 //! * [`client`], [`proto`]: what commands use, and what they say;
 //! * [`server`]: socket, clients, beginning and end;
-//! * `supervisor`: making and removing devices;
+//! * `supervisor`: making and removing devices; `change`: other names and permissions;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * `takeover`: from a supervisor that has died;
 //! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
 //!   NBD server's sockets, processes, messages.
 
+mod change;
 mod channel;
 pub mod client;
 mod holdings;

@@ -1,5 +1,6 @@
 //! What makes a device visible: loop devices over the folder's files, and links.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
@@ -7,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::mounts::Mounts;
@@ -26,10 +28,10 @@ pub struct LoopNode {
     pub number: (u32, u32),
 }
 
-/// Attaches a loop device to a file. It passes the page cache by, and has blocks of `logical`
-/// bytes.
+/// Attaches a loop device to a file. It passes the page cache by, has blocks of `logical` bytes, and
+/// refuses writes if it is to, until [`set_read_only`] lets it take them.
 pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode> {
-    let file = OpenOptions::new().read(true).write(!read_only).open(file)?;
+    let file = OpenOptions::new().read(true).write(true).open(file)?;
     let control = OpenOptions::new()
         .read(true)
         .write(true)
@@ -38,7 +40,7 @@ pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode
         let number = loops::free(control.as_fd())?;
         let path = PathBuf::from(format!("/dev/loop{number}"));
         let device = open_loop(&path, number)?;
-        let attached = loops::attach(device.as_fd(), file.as_fd(), read_only, logical);
+        let attached = loops::attach(device.as_fd(), file.as_fd(), logical);
         match attached {
             Ok(()) => {
                 let rdev = device.metadata()?.rdev();
@@ -46,13 +48,18 @@ pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode
                     path,
                     number: (rustix::fs::major(rdev), rustix::fs::minor(rdev)),
                 };
-                if !loops::is_direct(device.as_fd())? {
-                    detach(&node)?;
-                    return Err(io::Error::other(
+                let right = match loops::is_direct(device.as_fd()) {
+                    Ok(true) => loops::set_read_only(device.as_fd(), read_only),
+                    Ok(false) => Err(io::Error::other(
                         "the loop device cannot pass the page cache by",
-                    ));
-                }
-                return Ok(node);
+                    )),
+                    Err(e) => Err(e),
+                };
+                drop(device);
+                return match right {
+                    Ok(()) => Ok(node),
+                    Err(e) => detach(&node).and(Err(e)),
+                };
             }
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {}
             Err(e) => return Err(e),
@@ -69,7 +76,7 @@ fn open_loop(path: &Path, number: u32) -> io::Result<File> {
             let mode = rustix::fs::Mode::from_raw_mode(0o660);
             let kind = rustix::fs::FileType::BlockDevice;
             let device = rustix::fs::makedev(loops::MAJOR, number);
-            match rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, device) {
+            match rustix::fs::mknodat(CWD, path, kind, mode, device) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => open(),
                 Err(e) => Err(e.into()),
             }
@@ -107,6 +114,11 @@ pub fn resized(node: &LoopNode, file: &Path) -> io::Result<()> {
     // The kernel asks for the file's size only now and then by itself.
     std::fs::metadata(file)?;
     loops::take_size(File::open(&node.path)?.as_fd())
+}
+
+/// Lets a loop device take writes, or not any more.
+pub fn set_read_only(node: &LoopNode, read_only: bool) -> io::Result<()> {
+    loops::set_read_only(File::open(&node.path)?.as_fd(), read_only)
 }
 
 fn sysfs(node: &LoopNode) -> PathBuf {
@@ -168,16 +180,27 @@ pub fn unlink(path: &Path, node: &Path) {
     }
 }
 
+/// Where a device can be seen open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its file or block device.
+    pub path: PathBuf,
+    /// Device number of its block device.
+    pub block: Option<(u32, u32)>,
+    /// Inode number of its file in the folder.
+    pub file: Option<u64>,
+}
+
 /// Which of these nodes somebody has open, mounted, swaps to, or has put a device on.
-pub fn in_use(nodes: &[(PathBuf, Option<(u32, u32)>)]) -> Vec<bool> {
+pub fn in_use(folder: &Path, nodes: &[Node]) -> Vec<bool> {
     let mounts = Mounts::read();
     let held = |number| mounts.has_device(number) || has_holders(number);
-    let mut used: Vec<bool> = nodes.iter().map(|n| n.1.is_some_and(held)).collect();
-    let mut mark = |to: &Path| {
-        for (n, (path, _)) in nodes.iter().enumerate() {
-            used[n] |= path == to;
-        }
-    };
+    let mut used: Vec<bool> = nodes.iter().map(|n| n.block.is_some_and(held)).collect();
+    let all = || nodes.iter().enumerate();
+    let by_path: HashMap<&Path, usize> = all().map(|(n, node)| (node.path.as_path(), n)).collect();
+    let by_file: HashMap<u64, usize> = all()
+        .filter_map(|(n, node)| Some((node.file?, n)))
+        .collect();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     for process in processes {
         let name = process.file_name();
@@ -188,20 +211,32 @@ pub fn in_use(nodes: &[(PathBuf, Option<(u32, u32)>)]) -> Vec<bool> {
             continue;
         };
         for fd in fds.flatten() {
-            if let Ok(to) = std::fs::read_link(fd.path()) {
-                mark(&to);
+            let Ok(to) = std::fs::read_link(fd.path()) else {
+                continue;
+            };
+            // A file that was renamed is seen under its old name by those who have it open.
+            let n = match to.starts_with(folder) {
+                true => file_number(&fd.path()).and_then(|ino| by_file.get(&ino)),
+                false => by_path.get(to.as_path()),
+            };
+            if let Some(n) = n {
+                used[*n] = true;
             }
         }
     }
-    for line in std::fs::read_to_string("/proc/swaps")
-        .unwrap_or_default()
-        .lines()
-    {
-        mark(Path::new(
-            line.split_whitespace().next().unwrap_or_default(),
-        ));
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let swaps = swaps.lines().filter_map(|l| l.split_whitespace().next());
+    for n in swaps.filter_map(|swap| by_path.get(Path::new(swap))) {
+        used[*n] = true;
     }
     used
+}
+
+/// The inode number of an open file, without a word to who serves it.
+fn file_number(fd: &Path) -> Option<u64> {
+    let (flags, wanted) = (AtFlags::STATX_DONT_SYNC, StatxFlags::INO);
+    let seen = rustix::fs::statx(CWD, fd, flags, wanted).ok()?;
+    Some(seen.stx_ino)
 }
 
 /// Does it lie below another device of the kernel's?

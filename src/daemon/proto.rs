@@ -46,6 +46,23 @@ pub enum Ask {
         /// By uuid or name.
         device: String,
     },
+    /// Give devices other names, uuids and links. All or none.
+    Rename {
+        /// Which, and how they are called from now on.
+        devices: Vec<Rename>,
+    },
+    /// Refuse writes from now on, or let them through.
+    Permission {
+        /// By uuid or name.
+        device: String,
+        /// Refuse writes.
+        read_only: bool,
+    },
+    /// Make links again that are gone, or lead elsewhere.
+    Links {
+        /// By uuid or name.
+        devices: Vec<String>,
+    },
     /// Remove devices. None that is open; stops at the first that cannot be removed.
     Deactivate {
         /// By uuid if it has one, else by name.
@@ -71,6 +88,19 @@ pub struct NewDevice {
     pub export: Option<Export>,
     /// Symbolic links to its node.
     pub links: Vec<PathBuf>,
+}
+
+/// Another name for a device.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rename {
+    /// By uuid or name.
+    pub device: String,
+    /// device-mapper name from now on.
+    pub name: String,
+    /// device-mapper uuid from now on; as it is, if none.
+    pub uuid: Option<String>,
+    /// Symbolic links to its node from now on; as they are, if none.
+    pub links: Option<Vec<PathBuf>>,
 }
 
 /// A file or device, or a part of one, for a table to lie on.

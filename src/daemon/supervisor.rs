@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
-use ulvm_engine::export::fuse::Mounted;
+use ulvm_engine::export::fuse::{Mounted, Volumes};
 use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
 use super::holdings::{self, Holding, path_of};
 use super::hub::{Entry, FolderHeld, Hub, State};
 use super::nbd::{self, NbdHeld};
-use super::nodes;
+use super::nodes::{self, LoopNode, Node};
 use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
 
@@ -30,11 +30,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves clients' requests, one that changes something at a time.
 pub struct Supervisor {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     /// Where the files of devices are.
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     locked: bool,
-    changing: Mutex<()>,
+    /// Held over a change.
+    pub(super) changing: Mutex<()>,
 }
 
 impl Supervisor {
@@ -70,6 +71,11 @@ impl Supervisor {
             Ask::Clear { device } => self.clear(&device).map(|()| Answer::Done),
             Ask::Suspend { device } => self.suspend(&device).map(|()| Answer::Done),
             Ask::Resume { device } => self.resume(&device).map(|()| Answer::Done),
+            Ask::Rename { devices } => self.rename(&devices).map(|()| Answer::Done),
+            Ask::Permission { device, read_only } => self
+                .set_read_only(&device, read_only)
+                .map(|()| Answer::Done),
+            Ask::Links { devices } => self.make_links(&devices).map(|_| Answer::Done),
             Ask::Stop => Err("not now".into()),
         };
         done.unwrap_or_else(|text| Answer::Refused { text })
@@ -168,7 +174,7 @@ impl Supervisor {
         Ok((order, table))
     }
 
-    fn find(&self, name: &str) -> Result<(u32, Entry), String> {
+    pub(super) fn find(&self, name: &str) -> Result<(u32, Entry), String> {
         let found = self.hub.look(|state| {
             let number = state.find(name)?;
             Some((number, state.devices.get(&number)?.clone()))
@@ -233,6 +239,7 @@ impl Supervisor {
     fn resume(&self, name: &str) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
+        let file = self.folder.join(&entry.order.name);
         let order = DeviceOrder {
             suspended: false,
             live: entry.loaded.or(entry.order.live),
@@ -256,7 +263,7 @@ impl Supervisor {
         self.drop_unused();
         self.keep(number)?;
         match (&entry.loop_node, entry.model.size() == before) {
-            (Some(node), false) => nodes::resized(node, &self.folder.join(entry.model.name()))
+            (Some(node), false) => nodes::resized(node, &file)
                 .map_err(|e| format!("{name}: {}: {e}", node.path.display())),
             _ => Ok(()),
         }
@@ -325,9 +332,7 @@ impl Supervisor {
         let entry = self.entry(number)?;
         let mut node = file.to_owned();
         if new.export == Some(Export::Loop) {
-            let logical = entry.model.logical_block();
-            let made = nodes::attach(file, new.read_only, logical)
-                .map_err(|e| format!("attaching a loop device: {e}"))?;
+            let made = self.attach(number, &entry, file)?;
             node.clone_from(&made.path);
             self.hub.note(|state| {
                 if let Some(entry) = state.devices.get_mut(&number) {
@@ -348,14 +353,40 @@ impl Supervisor {
         self.keep(number)
     }
 
+    /// Attaches a loop device. It is attached for writing whatever the device's permission is, so that
+    /// this can be changed; and refuses writes itself before anybody can know of it.
+    fn attach(&self, number: u32, entry: &Entry, file: &Path) -> Result<LoopNode, String> {
+        let permit = |read_only| {
+            let order = DeviceOrder {
+                read_only,
+                ..entry.order.clone()
+            };
+            self.hub
+                .order(&Order::Device(order.clone()), &[], |state, _| {
+                    if let Some(entry) = state.devices.get_mut(&number) {
+                        entry.order = order;
+                    }
+                })
+        };
+        let read_only = entry.order.read_only;
+        if read_only {
+            permit(false)?;
+        }
+        let attached = nodes::attach(file, read_only, entry.model.logical_block());
+        if read_only {
+            permit(true)?;
+        }
+        attached.map_err(|e| format!("attaching a loop device: {e}"))
+    }
+
     /// Lets the worker keep what is known of a device, for a supervisor that takes over.
-    fn keep(&self, number: u32) -> Result<(), String> {
+    pub(super) fn keep(&self, number: u32) -> Result<(), String> {
         let note = self.entry(number)?.note();
         self.hub
             .order(&Order::Note { number, note }, &[], |_, _| ())
     }
 
-    fn entry(&self, number: u32) -> Result<Entry, String> {
+    pub(super) fn entry(&self, number: u32) -> Result<Entry, String> {
         let entry = self.hub.look(|state| state.devices.get(&number).cloned());
         entry.ok_or_else(|| "no such device".to_owned())
     }
@@ -407,10 +438,10 @@ impl Supervisor {
     fn open(&self, numbers: &[u32]) -> Result<Vec<bool>, String> {
         let nodes: Vec<_> = self.hub.look(|state| {
             let entries = numbers.iter().filter_map(|n| state.devices.get(n));
-            entries.map(node_of).collect()
+            entries.map(|e| self.node_of(e)).collect()
         });
         let clients = self.figures()?.nbd_users;
-        let open = nodes::in_use(&nodes).into_iter().zip(numbers);
+        let open = nodes::in_use(&self.folder, &nodes).into_iter().zip(numbers);
         Ok(open.map(|(open, n)| open || clients.contains(n)).collect())
     }
 
@@ -452,6 +483,17 @@ impl Supervisor {
         })
     }
 
+    /// Where a device can be seen open.
+    fn node_of(&self, entry: &Entry) -> Node {
+        Node {
+            path: entry.node.clone().unwrap_or_default(),
+            block: entry.loop_node.as_ref().map(|l| l.number),
+            file: entry
+                .export
+                .map(|_| Volumes::inode(entry.order.number as usize)),
+        }
+    }
+
     /// Closes backing devices that no table lies on any more.
     fn drop_unused(&self) {
         let backings = self
@@ -469,18 +511,15 @@ impl Supervisor {
 
     fn status(&self, open: bool) -> Result<Status, String> {
         let figures = self.figures()?;
-        let (mut devices, resends) = self.hub.look(|state| {
+        let (mut devices, nodes, resends) = self.hub.look(|state| {
             let status = |entry| device_status(state, entry);
             let devices: Vec<DeviceStatus> = state.devices.values().map(status).collect();
+            let nodes: Vec<_> = state.devices.values().map(|e| self.node_of(e)).collect();
             let resends = state.folder.as_ref().map(|f| f.negotiated.resends());
-            (devices, resends)
+            (devices, nodes, resends)
         });
         if open {
-            let nodes: Vec<_> = devices
-                .iter()
-                .map(|d| (d.node.clone().unwrap_or_default(), d.major_minor))
-                .collect();
-            let used = nodes::in_use(&nodes);
+            let used = nodes::in_use(&self.folder, &nodes);
             for (device, used) in devices.iter_mut().zip(used) {
                 device.open = Some(used || figures.nbd_users.contains(&device.number));
             }
@@ -502,7 +541,7 @@ impl Supervisor {
     }
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let plain = !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\0']);
     match plain && name.len() <= NAME_MAX {
         true => Ok(()),
@@ -523,11 +562,6 @@ fn free_number(state: &State, new: &NewDevice) -> Result<u32, String> {
     }
     let free = (0..).find(|n| !state.devices.contains_key(n));
     free.ok_or_else(|| "too many devices".into())
-}
-
-fn node_of(entry: &Entry) -> (PathBuf, Option<(u32, u32)>) {
-    let number = entry.loop_node.as_ref().map(|l| l.number);
-    (entry.node.clone().unwrap_or_default(), number)
 }
 
 fn device_status(state: &State, entry: &Entry) -> DeviceStatus {

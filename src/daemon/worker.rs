@@ -238,7 +238,10 @@ impl Worker {
         let before = self.devices.get(&number);
         let same_table = before.is_some_and(|b| b.order.live == order.live);
         let device = match before {
-            Some(before) => Arc::clone(&before.device),
+            Some(before) => {
+                before.device.rename(&order.name, &order.uuid);
+                Arc::clone(&before.device)
+            }
             None => Device::new(&order.name, &order.uuid, Arc::clone(&self.log)),
         };
         if let Some(live) = order.live.as_ref().filter(|_| !same_table) {

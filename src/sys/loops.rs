@@ -13,7 +13,9 @@ const LOOP_SET_CAPACITY: libc::Ioctl = 0x4C07;
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 
-const LO_FLAGS_READ_ONLY: u32 = 1;
+/// `BLKROSET` of `linux/fs.h`.
+const BLKROSET: libc::Ioctl = 0x125D;
+
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 
@@ -79,21 +81,12 @@ pub fn free(control: BorrowedFd<'_>) -> io::Result<u32> {
 }
 
 /// Attaches a file, with direct I/O and blocks of `block_size` bytes.
-pub fn attach(
-    device: BorrowedFd<'_>,
-    file: BorrowedFd<'_>,
-    read_only: bool,
-    block_size: u32,
-) -> io::Result<()> {
-    let flags = match read_only {
-        true => LO_FLAGS_DIRECT_IO | LO_FLAGS_READ_ONLY,
-        false => LO_FLAGS_DIRECT_IO,
-    };
+pub fn attach(device: BorrowedFd<'_>, file: BorrowedFd<'_>, block_size: u32) -> io::Result<()> {
     let config = Config {
         fd: file.as_raw_fd() as u32,
         block_size,
         info: Info {
-            flags,
+            flags: LO_FLAGS_DIRECT_IO,
             ..Info::EMPTY
         },
         reserved: [0; 8],
@@ -124,6 +117,13 @@ pub fn detach(device: BorrowedFd<'_>) -> io::Result<()> {
 pub fn take_size(device: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: the descriptor is open; this call takes no pointer.
     done(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_SET_CAPACITY) }).map(drop)
+}
+
+/// Lets a block device take writes, or not any more.
+pub fn set_read_only(device: BorrowedFd<'_>, read_only: bool) -> io::Result<()> {
+    let wanted = libc::c_int::from(read_only);
+    // SAFETY: the descriptor is open, and the number, which is only read, outlives the call.
+    done(unsafe { libc::ioctl(device.as_raw_fd(), BLKROSET, &raw const wanted) }).map(drop)
 }
 
 /// Takes back a detachment that was put off.

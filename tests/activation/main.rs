@@ -1,5 +1,6 @@
 //! Activation: the daemon, files and loop devices, and what a kill of the worker means.
 
+mod changes;
 mod daemon;
 mod fence;
 mod host;
@@ -18,9 +19,10 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(22);
+    let mut suite = Suite::new(27);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
+    changes::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
     nbd::cases(&mut suite);

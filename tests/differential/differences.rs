@@ -53,7 +53,7 @@ pub const ON_PURPOSE: &[Difference] = &[
         name: "no nodes to make",
         everywhere: false,
         reason: "vgmknodes and vgscan --mknodes fail in LVM2 without its kernel driver; ulvm serves LVs \
-                 itself and has no nodes to mend",
+                 itself and mends their links",
     },
     Difference {
         name: "paths of archives",

@@ -176,7 +176,7 @@ fn cpu_time() -> Duration {
 /// Loads a device and waits until it is done.
 pub fn run(engine: &Engine, device: &Arc<Device>, load: &Load) -> Result<Report, Error> {
     let wrong = |what| Error::State {
-        device: device.name().to_owned(),
+        device: device.name().to_string(),
         what,
     };
     if load.block == 0 || load.block > MAX_BLOCK || load.depth == 0 || load.depth > MAX_DEPTH {

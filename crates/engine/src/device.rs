@@ -31,8 +31,8 @@ struct State {
 /// A device made of a table.
 #[derive(Debug)]
 pub struct Device {
-    name: Arc<str>,
-    uuid: String,
+    name: RwLock<Arc<str>>,
+    uuid: RwLock<String>,
     read_only: AtomicBool,
     state: RwLock<State>,
     in_flight: AtomicU64,
@@ -73,8 +73,8 @@ impl Device {
     /// Without a table, shut.
     pub fn new(name: &str, uuid: &str, log: Arc<EventLog>) -> Arc<Self> {
         Arc::new(Self {
-            name: name.into(),
-            uuid: uuid.to_owned(),
+            name: RwLock::new(name.into()),
+            uuid: RwLock::new(uuid.to_owned()),
             read_only: AtomicBool::new(false),
             state: RwLock::new(State {
                 suspended: true,
@@ -113,16 +113,18 @@ impl Device {
     }
 
     /// Name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-    /// Name, shared.
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.name.read().unwrap_or_else(PoisonError::into_inner))
     }
     /// device-mapper uuid; empty if none.
-    pub fn uuid(&self) -> &str {
-        &self.uuid
+    pub fn uuid(&self) -> String {
+        let uuid = self.uuid.read().unwrap_or_else(PoisonError::into_inner);
+        uuid.clone()
+    }
+    /// Gives it another name and uuid. What was told before keeps the old ones.
+    pub fn rename(&self, name: &str, uuid: &str) {
+        *self.name.write().unwrap_or_else(PoisonError::into_inner) = name.into();
+        *self.uuid.write().unwrap_or_else(PoisonError::into_inner) = uuid.to_owned();
     }
     /// The live table.
     pub fn table(&self) -> Option<Arc<Table>> {
@@ -287,14 +289,14 @@ impl Device {
 
     fn wrong(&self, what: &'static str) -> Error {
         Error::State {
-            device: self.name.to_string(),
+            device: self.name().to_string(),
             what,
         }
     }
 
     fn tell(&self, what: What) {
         self.events.fetch_add(1, Ordering::AcqRel);
-        self.log.push(&self.name, what);
+        self.log.push(&self.name(), what);
     }
 
     fn clock(&self, now: Instant) -> u64 {

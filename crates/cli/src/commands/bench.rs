@@ -188,7 +188,7 @@ fn as_json(device: &Device, load: &Load, report: &Report) -> String {
     }
     let stats = device.stats();
     let value = json!({
-        "device": device.name(),
+        "device": device.name().as_ref(),
         "driver": report.driver,
         "bs": load.block,
         "iodepth": load.depth,

@@ -7,6 +7,7 @@ use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::VgRead;
 use ulvm::session::Session;
 use ulvm_metadata::model::{LvKey, Vg};
+use ulvm_metadata::notice::Notice;
 use ulvm_metadata::ops::lv_tree::full_name;
 
 use super::content::missing;
@@ -113,21 +114,55 @@ pub fn before_removal(
     live.deactivate(vg, lv)
 }
 
-/// For changes that a live device cannot follow.
-pub fn must_be_inactive(live: &Live, vg: &Vg, lv: LvKey, what: &str) -> Result<()> {
-    match live.find(vg, lv) {
-        None => Ok(()),
-        Some(_) => {
-            let name = full_name(vg, lv);
-            Err(Error::refused(format!(
-                "Logical volume {name} is active and cannot be {what}."
-            ))
-            .and(format!("Deactivate it first: lvchange -an {name}")))
-        }
+/// Commits other names of LVs or of the VG. Live devices have them before, and get their old ones
+/// back if the commit fails.
+pub fn commit_renamed(
+    session: &mut Session,
+    live: &mut Live,
+    read: &VgRead,
+    renamed: Vg,
+) -> Result<()> {
+    live.rename(&read.vg, &renamed)?;
+    let committed = session.commit(read, renamed.clone());
+    committed
+        .map(drop)
+        .map_err(|e| match live.rename(&renamed, &read.vg) {
+            Ok(()) => e,
+            Err(back) => e.and(back.to_string()),
+        })
+}
+
+/// Before an active LV is made smaller: the user is asked.
+pub fn before_reduction(
+    session: &Session,
+    live: &mut Live,
+    (vg, lv): (&Vg, LvKey),
+    size: &str,
+    force: bool,
+) -> Result<()> {
+    if live.find(vg, lv).is_none() {
+        return Ok(());
+    }
+    let (name, ui) = (full_name(vg, lv), session.ui());
+    let open = match live.open(vg, lv)? {
+        true => " and open",
+        false => "",
+    };
+    ui.warn(format!("Reducing active{open} logical volume to {size}."));
+    ui.say(&Notice::warn_plain(
+        "THIS MAY DESTROY YOUR DATA (filesystem etc.)",
+    ));
+    let question = format!("Do you really want to reduce {name}?");
+    match force || ui.ask(&question) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Declined,
+            format!("Logical volume {name} NOT reduced."),
+        )),
     }
 }
 
-/// The same for a whole VG.
+/// For changes of a VG that its live devices cannot follow.
 pub fn vg_must_be_inactive(live: &Live, vg: &Vg) -> Result<()> {
     match live.any_of(vg) {
         false => Ok(()),

@@ -62,10 +62,10 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let wanted = lv_activation::wanted(args);
     let mut live = lv_activation::live(ctx, false)?;
     each_lv(ctx, args, allow, |session, draft, lv| {
-        if changes.iter().any(|c| matches!(c, LvChange::Writable(_))) {
-            lv_activation::must_be_inactive(&live, draft.vg(), lv, "given another permission")?;
-        }
         change(session, draft, lv, &changes)?;
+        if changes.iter().any(|c| matches!(c, LvChange::Writable(_))) {
+            live.permit(draft.vg(), lv)?;
+        }
         match wanted {
             None if args.has(Opt::Refresh) => {
                 let missing = missing(ctx, args, Filler::Error);

@@ -7,7 +7,7 @@ use ulvm_metadata::ops::lv_rename::lv_rename;
 
 use super::lv_activation;
 use super::lv_args::{Name, parse_name, usage};
-use super::vg_args::apply;
+use super::vg_args::done;
 use crate::args::Args;
 use crate::context::{Context, wrong_syntax};
 
@@ -22,10 +22,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             "Existing logical volume \"{old}\" not found in volume group \"{vg}\""
         ))
     })?;
-    let live = lv_activation::live(ctx, false)?;
-    lv_activation::must_be_inactive(&live, &read.vg, key, "renamed")?;
-    let outcome = lv_rename(&read.vg, key, &new);
-    apply(&mut session, &read, outcome)?;
+    let renamed = done(&session, lv_rename(&read.vg, key, &new))?;
+    let mut live = lv_activation::live(ctx, false)?;
+    lv_activation::commit_renamed(&mut session, &mut live, &read, renamed.vg)?;
     session.ui().print(format!(
         "Renamed \"{old}\" to \"{new}\" in volume group \"{vg}\""
     ));

@@ -7,10 +7,11 @@ use ulvm_metadata::model::AllocPolicy;
 use ulvm_metadata::ops::lv_create::STRIPES_MAX;
 use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
 use ulvm_metadata::ops::lv_tree::is_visible;
-use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size};
+use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size, show};
+use ulvm_metadata::units::Sectors;
 
 use super::content::missing;
-use super::lv_activation::{live, must_be_inactive};
+use super::lv_activation::{before_reduction, live};
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
 use super::vg_args::{done, sectors};
 use crate::args::{Args, Opt};
@@ -76,12 +77,23 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
         },
     );
     let resized = done(&session, outcome)?;
+    let filler = missing(ctx, args, Filler::Error);
     if resized.value.new < resized.value.old {
-        must_be_inactive(&live, &read.vg, key, "made smaller")?;
-    }
-    if resized.value.new != resized.value.old {
+        let sectors = u64::from(resized.value.new.0) * read.vg.extent_size.0;
+        let size = show(Sectors(sectors));
+        let which = (&*read.vg, key);
+        before_reduction(&session, &mut live, which, &size, args.force())?;
+        // The device is smaller before its extents are anybody else's.
+        let smaller = read.with(resized.vg.clone());
+        live.reload(&session, &smaller, key, filler)?;
+        let committed = session.commit(&read, resized.vg);
+        committed.map_err(|e| match live.reload(&session, &read, key, filler) {
+            Ok(()) => e,
+            Err(back) => e.and(back.to_string()),
+        })?;
+    } else if resized.value.new != resized.value.old {
         let now = session.commit(&read, resized.vg)?;
-        live.reload(&session, &now, key, missing(ctx, args, Filler::Error))?;
+        live.reload(&session, &now, key, filler)?;
     }
     session
         .ui()

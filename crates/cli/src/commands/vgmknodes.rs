@@ -3,12 +3,12 @@
 use ulvm::error::Result;
 use ulvm::session::Allow;
 
+use super::lv_activation::live;
 use super::vg_args::{each_vg, vg_operands};
 use crate::args::Args;
 use crate::context::Context;
 
-/// Device nodes exist only for LVs that are served; whoever serves them keeps the nodes right. So
-/// all that is left is to see that the volume groups exist.
+/// Makes links of active LVs again that are gone. Nodes exist as long as their LVs are active.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let names = vg_operands(ctx, args, true)?
         .into_iter()
@@ -19,6 +19,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         ..Allow::default()
     };
     each_vg(ctx, &names, |session, name| {
-        session.vg_for_read(name, allow).map(|_| ())
+        let read = session.vg_for_read(name, allow)?;
+        live(ctx, false)?.make_links(&read.vg)
     })
 }

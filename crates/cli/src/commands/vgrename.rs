@@ -5,8 +5,8 @@ use ulvm::session::{Allow, LockMode, Scope, Session};
 use ulvm_metadata::ops::vg_export::vg_rename;
 use ulvm_metadata::uuid::LvmUuid;
 
-use super::lv_activation::{live, vg_must_be_inactive};
-use super::vg_args::{apply, vg_name};
+use super::lv_activation::{commit_renamed, live};
+use super::vg_args::{done, vg_name};
 use super::vgcreate::{check_new_name, dev_dir};
 use crate::args::Args;
 use crate::context::{Context, wrong_syntax};
@@ -32,7 +32,6 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         Some(id) => session.vg_for_write_by_id(&found, id, allow)?,
         None => session.vg_for_write(&found, allow)?,
     };
-    vg_must_be_inactive(&live(ctx, false)?, &read.vg)?;
     session.lock_vg(new, LockMode::Exclusive)?;
     if session.inventory().name_taken(new) {
         return Err(Error::refused(format!(
@@ -46,8 +45,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             path.display()
         )));
     }
-    let outcome = vg_rename(&read.vg, new);
-    apply(&mut session, &read, outcome)?;
+    let renamed = done(&session, vg_rename(&read.vg, new))?;
+    commit_renamed(&mut session, &mut live(ctx, false)?, &read, renamed.vg)?;
     session.ui().print(format!(
         "Volume group \"{old}\" successfully renamed to \"{new}\""
     ));

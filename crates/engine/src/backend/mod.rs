@@ -103,7 +103,7 @@ impl Backing {
     /// Another device of the engine, as long as it is now.
     pub fn device(device: Arc<Device>) -> Self {
         Self {
-            name: device.name().into(),
+            name: device.name(),
             size: device.size(),
             logical: device.logical_block(),
             read_only: device.read_only(),

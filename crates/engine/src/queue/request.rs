@@ -309,7 +309,7 @@ pub(super) fn own_error(active: &Active, kind: ErrorKind, offset: u64) -> IoErro
     IoError {
         kind,
         op: active.op.kind(),
-        device: active.device.shared_name(),
+        device: active.device.name(),
         sector: offset / SECTOR,
         offset,
     }

@@ -361,7 +361,7 @@ impl Core {
             kind: ErrorKind::Invalid,
             op: op.kind(),
             device: match self.active.get(of.request) {
-                Some(active) => active.device.shared_name(),
+                Some(active) => active.device.name(),
                 None => Arc::from(""),
             },
             sector: of.logical / SECTOR,

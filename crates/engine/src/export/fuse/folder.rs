@@ -122,6 +122,11 @@ struct Seen {
     read_only: bool,
 }
 
+/// The node of a file that came under a number: the first after the root's.
+pub fn node(index: usize) -> u64 {
+    index as u64 + ROOT + 1
+}
+
 impl Folder {
     /// Without files, owned by that user; files come and go.
     pub fn empty(uid: u32, gid: u32) -> Self {
@@ -155,7 +160,7 @@ impl Folder {
     /// file that has the number already is replaced. False if its path is not one plain name, or
     /// another file has it.
     pub fn put(&mut self, index: usize, file: &File) -> bool {
-        let node = index as u64 + 2;
+        let node = node(index);
         let before = self.nodes.remove(&node);
         let done = self.insert(node, ROOT, &file.path, index, file).is_some();
         if let (false, Some(before)) = (done, before) {
@@ -166,7 +171,7 @@ impl Folder {
 
     /// Takes the file with that number out.
     pub fn take(&mut self, index: usize) {
-        self.nodes.remove(&(index as u64 + 2));
+        self.nodes.remove(&node(index));
     }
 
     fn insert(

@@ -95,6 +95,11 @@ impl Volumes {
         done
     }
 
+    /// The inode number of a file.
+    pub fn inode(number: usize) -> u64 {
+        folder::node(number)
+    }
+
     /// Takes a file away. Requests under way are carried out.
     pub fn take(&self, number: usize) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! A client of the daemon: what commands use.
 
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -73,8 +74,13 @@ impl Client {
     }
 
     fn ask(&mut self, ask: &Ask) -> Result<Answer> {
+        self.ask_with(ask, &[])
+    }
+
+    /// A request with descriptors.
+    pub(super) fn ask_with(&mut self, ask: &Ask, fds: &[BorrowedFd<'_>]) -> Result<Answer> {
         let failed = |e| Error::io("The daemon does not answer", e);
-        self.0.send(ask, &[]).map_err(failed)?;
+        self.0.send(ask, fds).map_err(failed)?;
         match self.0.receive::<Answer>().map_err(failed)? {
             Some((Answer::Refused { text }, _)) => Err(Error::refused(text)),
             Some((answer, _)) => Ok(answer),

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::process::{WaitId, WaitIdOptions};
 use ulvm_engine::device::Device;
 use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 
@@ -367,6 +368,25 @@ impl Hub {
         }
     }
 
+    /// Kills the worker and waits for the one that takes its place.
+    pub fn renew(&self) -> Result<(), String> {
+        let mut inner = self.lock();
+        let before = inner.restarts;
+        inner.link = None;
+        if let Some(pidfd) = &inner.pidfd {
+            kill(pidfd.as_fd());
+        }
+        let waits = |i: &mut Inner| i.restarts == before && !i.stopping;
+        let waited = self
+            .changed
+            .wait_timeout_while(inner, ORDER_PATIENCE, waits);
+        let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match inner.restarts > before {
+            true => Ok(()),
+            false => Err("no new worker serves yet".into()),
+        }
+    }
+
     /// Ends the worker, and lets nobody give orders any more.
     pub fn stop(&self) {
         let mut inner = self.lock();
@@ -394,6 +414,9 @@ impl Hub {
                 began(Ok(()));
             }
             wait_for_end(&alive.pidfd);
+            // A child of the program that was here before.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            let _ = rustix::process::waitid(WaitId::PidFd(alive.pidfd.as_fd()), options);
             fences.push(alive.fence);
             died = Some(Instant::now());
             self.gone();

@@ -8,7 +8,7 @@
 //! * `supervisor`: making and removing devices; `change`: other names and permissions;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
-//! * `takeover`: from a supervisor that has died;
+//! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
 //! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
 //!   NBD server's sockets, processes, messages.
 
@@ -22,6 +22,7 @@ mod nodes;
 mod order;
 mod process;
 pub mod proto;
+pub mod replace;
 pub mod server;
 mod supervisor;
 mod takeover;

@@ -17,6 +17,11 @@ pub enum Ask {
     },
     /// End, unless devices are there.
     Stop,
+    /// Become another program, whose descriptor comes with this. There is no answer: the connection
+    /// ends.
+    Replace,
+    /// Start the worker anew.
+    Renew,
     /// Make devices, in this order. All or none.
     Activate {
         /// Lower ones first.

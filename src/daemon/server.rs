@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use super::nbd;
 use super::nodes;
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
+use super::replace;
 use super::supervisor::Supervisor;
 use super::takeover;
 use crate::error::{Error, Kind, Result};
@@ -68,6 +69,10 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     let (hub, alive) = hub(&run_dir, &folder, locked)?;
     let keeper = keep(&hub, program, alive)?;
     let server = Arc::new(Server {
+        settings: Settings {
+            run_dir: run_dir.clone(),
+            ..settings.clone()
+        },
         supervisor: Supervisor::new(Arc::clone(&hub), folder.clone(), locked),
         ending: AtomicBool::new(false),
         clients: AtomicUsize::new(0),
@@ -216,6 +221,7 @@ pub(super) fn may_command(socket: &UnixStream) -> bool {
 }
 
 struct Server {
+    settings: Settings,
     supervisor: Supervisor,
     ending: AtomicBool,
     clients: AtomicUsize,
@@ -279,8 +285,8 @@ impl Server {
         let mut channel = Channel::new(socket);
         channel.set_patience(Some(CLIENT_PATIENCE))?;
         loop {
-            let ask = match channel.receive::<Ask>() {
-                Ok(Some((ask, _))) => ask,
+            let (ask, fds) = match channel.receive::<Ask>() {
+                Ok(Some(received)) => received,
                 Ok(None) => return Ok(()),
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                     let text = e.to_string();
@@ -290,10 +296,23 @@ impl Server {
             };
             let answer = match ask {
                 Ask::Stop => self.stop(),
+                Ask::Replace => self.replace(&fds),
                 other => self.supervisor.answer(other),
             };
             channel.send(&answer, &[])?;
         }
+    }
+
+    /// Comes back only with a refusal.
+    fn replace(&self, fds: &[OwnedFd]) -> Answer {
+        let outcome = match fds {
+            [program] => self
+                .supervisor
+                .at_rest(|| replace::become_program(program, &self.settings).to_string()),
+            _ => Err("no program".into()),
+        };
+        let (Ok(text) | Err(text)) = outcome;
+        Answer::Refused { text }
     }
 
     fn stop(&self) -> Answer {

@@ -54,7 +54,7 @@ impl Supervisor {
         self.hub.look(|state| state.devices.is_empty())
     }
 
-    /// Answers a request. [`Ask::Stop`] is not for this.
+    /// Answers a request. [`Ask::Stop`] and [`Ask::Replace`] are not for this.
     pub fn answer(&self, ask: Ask) -> Answer {
         let done = match ask {
             Ask::Hello => Ok(Answer::Done),
@@ -76,9 +76,36 @@ impl Supervisor {
                 .set_read_only(&device, read_only)
                 .map(|()| Answer::Done),
             Ask::Links { devices } => self.make_links(&devices).map(|_| Answer::Done),
-            Ask::Stop => Err("not now".into()),
+            Ask::Renew => self.renew().map(|()| Answer::Done),
+            Ask::Stop | Ask::Replace => Err("not now".into()),
         };
         done.unwrap_or_else(|text| Answer::Refused { text })
+    }
+
+    /// Starts the worker anew.
+    fn renew(&self) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_renew()?;
+        self.hub.renew()
+    }
+
+    /// May the worker be taken away without harm?
+    fn may_renew(&self) -> Result<(), String> {
+        let resends = |state: &State| state.folder.as_ref().map(|f| f.negotiated.resends());
+        match self.hub.look(|s| s.devices.is_empty() || resends(s) != Some(false)) {
+            true => Ok(()),
+            false => Err(
+                "this kernel cannot send requests again (Linux 6.9 and later can); deactivate all volumes first"
+                    .into(),
+            ),
+        }
+    }
+
+    /// Does something while nothing changes, unless a new worker would do harm.
+    pub fn at_rest<T>(&self, what: impl FnOnce() -> T) -> Result<T, String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_renew()?;
+        Ok(what())
     }
 
     fn activate(&self, devices: &[NewDevice]) -> Result<Vec<DeviceStatus>, String> {

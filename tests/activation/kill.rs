@@ -48,7 +48,7 @@ fn kills() -> u64 {
 }
 
 /// Random writes, read back and checked, until it is told to end.
-fn load(node: &str, dir: &std::path::Path) -> Result<Child, String> {
+pub fn load(node: &str, dir: &std::path::Path) -> Result<Child, String> {
     Command::new("fio")
         .args(["--name=kill", "--rw=randwrite", "--bs=4k", "--size=24m"])
         .args(["--ioengine=libaio", "--iodepth=32", "--direct=1"])
@@ -70,6 +70,18 @@ fn load(node: &str, dir: &std::path::Path) -> Result<Child, String> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("fio: {e}"))
+}
+
+/// Ends the load, which must have gone well until now.
+pub fn end_load(mut fio: Child) -> Outcome {
+    let running = fio.try_wait().map_err(|e| e.to_string())?.is_none();
+    process::output("kill", &["-INT", &fio.id().to_string()])?;
+    let out = fio.wait_with_output().map_err(|e| e.to_string())?;
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let said = said + &String::from_utf8_lossy(&out.stderr);
+    ensure!(running && said.contains("err= 0"), "{said}");
+    ensure!(!said.contains("verify:"), "{said}");
+    Ok(())
 }
 
 fn under_load(export: &str) -> Outcome {
@@ -112,12 +124,7 @@ fn under_load(export: &str) -> Outcome {
         }
     }
     let status = host.status()?;
-    process::output("kill", &["-INT", &fio.id().to_string()])?;
-    let out = fio.wait_with_output().map_err(|e| e.to_string())?;
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    let said = said + &String::from_utf8_lossy(&out.stderr);
-    ensure!(said.contains("err= 0"), "{said}");
-    ensure!(!said.contains("verify:"), "{said}");
+    end_load(fio)?;
     println!(
         "{export}: {n} kills, {landed} of them with requests in flight, {resent} requests sent again, the last pause {} us",
         status["pause_us"]
@@ -126,7 +133,7 @@ fn under_load(export: &str) -> Outcome {
 }
 
 /// Waits until a thousand more writes to a loop device have been answered.
-fn writes_go_on(node: &Path) -> Outcome {
+pub fn writes_go_on(node: &Path) -> Outcome {
     let stat = Path::new("/sys/block").join(node.file_name().unwrap_or_default());
     let writes = || -> Result<u64, String> {
         let text = std::fs::read_to_string(stat.join("stat")).map_err(|e| e.to_string())?;
@@ -147,7 +154,7 @@ fn supervisor() -> Outcome {
     let host = Host::new()?;
     host.ok("lvchange -ay --export loop vg/linear")?;
     let node = host.node("vg/linear")?;
-    let mut fio = load(&node.display().to_string(), &host.images().path(""))?;
+    let fio = load(&node.display().to_string(), &host.images().path(""))?;
     writes_go_on(&node)?;
     let worker = host.pid("worker_pid")?;
     for round in 0..3 {
@@ -177,12 +184,7 @@ fn supervisor() -> Outcome {
     host.kill("worker_pid")?;
     ensure!(host.pid("worker_pid")? != worker, "the same worker");
     writes_go_on(&node)?;
-    let running = fio.try_wait().map_err(|e| e.to_string())?.is_none();
-    process::output("kill", &["-INT", &fio.id().to_string()])?;
-    let out = fio.wait_with_output().map_err(|e| e.to_string())?;
-    let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    let said = said + &String::from_utf8_lossy(&out.stderr);
-    ensure!(running && said.contains("err= 0"), "{said}");
+    end_load(fio)?;
     host.ok("lvchange -an vg/linear")?;
     ensure!(host.node("vg/linear").is_err(), "the link is still there");
     Ok(())

@@ -6,6 +6,7 @@ mod fence;
 mod host;
 mod kill;
 mod nbd;
+mod upgrade;
 mod volumes;
 
 use std::path::Path;
@@ -19,12 +20,13 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(27);
+    let mut suite = Suite::new(29);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     changes::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
     nbd::cases(&mut suite);
+    upgrade::cases(&mut suite);
     suite.run()
 }

@@ -909,7 +909,13 @@ pub const CCD: &[Opt] = &[
 ];
 
 /// Options of `daemon` beside the common ones.
-pub const DAEMON: &[Opt] = &[Opt::DaemonStatus, Opt::DaemonStop, Opt::Detach, Opt::Json];
+pub const DAEMON: &[Opt] = &[
+    Opt::DaemonReplace,
+    Opt::DaemonStatus,
+    Opt::DaemonStop,
+    Opt::Detach,
+    Opt::Json,
+];
 
 /// Options of `dmsetup` beside the common ones.
 pub const DMSETUP: &[Opt] = &[

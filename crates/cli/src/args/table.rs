@@ -101,6 +101,7 @@ options! {
     ConfigReport, None, "configreport", ConfigReports, "Which report the following options are about";
     Contiguous, Some('C'), "contiguous", YesNo, "Contiguous allocation";
     Corelog, None, "corelog", Flag, "Mirror log in memory";
+    DaemonReplace, None, "replace", Flag, "Put this program in the place of the running daemon's; users of volumes see a pause";
     DaemonStatus, None, "status", Flag, "Show the state of the daemon";
     DaemonStop, None, "stop", Flag, "End the daemon, unless devices are active";
     DataAlignment, None, "dataalignment", Size('k'), "Align the start of the data to this";

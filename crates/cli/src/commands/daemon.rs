@@ -2,6 +2,7 @@
 
 use ulvm::daemon::client::{Client, READY};
 use ulvm::daemon::proto::{DeviceStatus, Status};
+use ulvm::daemon::replace;
 use ulvm::daemon::server::{self, Settings};
 use ulvm::error::{Error, Result};
 
@@ -14,15 +15,26 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if !args.operands().is_empty() {
         return Err(usage("daemon", "The daemon takes no operands."));
     }
-    match (args.has(Opt::DaemonStatus), args.has(Opt::DaemonStop)) {
-        (true, true) => Err(usage("daemon", "Either --status or --stop.")),
-        (true, false) => status(ctx, args.has(Opt::Json)),
-        (false, true) => match connect(ctx)? {
+    let asked = [Opt::DaemonStatus, Opt::DaemonStop, Opt::DaemonReplace];
+    match asked.map(|opt| args.has(opt)) {
+        [false, false, false] => serve(ctx, args.has(Opt::Detach)),
+        [true, false, false] => status(ctx, args.has(Opt::Json)),
+        [false, true, false] => match connect(ctx)? {
             Some(mut client) => client.stop(),
             None => Ok(()),
         },
-        (false, false) => serve(ctx, args.has(Opt::Detach)),
+        [false, false, true] => replaced(ctx),
+        _ => Err(usage("daemon", "One of --status, --stop and --replace.")),
     }
+}
+
+fn replaced(ctx: &Context) -> Result<()> {
+    let status = replace::replace(&ctx.settings().env.run_dir())?;
+    ctx.ui().print(format!(
+        "The daemon runs version {} now, with a new worker.",
+        status.version
+    ));
+    Ok(())
 }
 
 fn connect(ctx: &Context) -> Result<Option<Client>> {

@@ -152,7 +152,7 @@ impl Task for Job {
         match event {
             Event::Done(completion) => self.answered(cx, completion),
             Event::Stop => self.stop = true,
-            Event::Ready(..) | Event::Timer(_) | Event::Message(_) => {}
+            Event::Ready(..) | Event::Timer(_) | Event::Message(_) | Event::Command(_) => {}
         }
     }
 }

@@ -203,7 +203,7 @@ impl Task for Courier {
                 }
             }
             Event::Stop => self.stopping = true,
-            Event::Ready(..) | Event::Timer(_) => {}
+            Event::Ready(..) | Event::Timer(_) | Event::Command(_) => {}
         }
         if self.stopping && self.answers.is_empty() {
             cx.exit();

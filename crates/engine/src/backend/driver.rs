@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::buf::Slice;
+use crate::buf::{Buf, Slice};
+use crate::sys::ublk::DeviceCmd;
 
 /// What is done to a file: one system call's worth. It owns its memory and its descriptor.
 #[derive(Debug)]
@@ -72,6 +73,14 @@ pub(crate) enum Happened {
     },
     /// A watched descriptor is ready; the watch is over.
     Ready { tag: u64, ready: Readiness },
+    /// A command's answer has been copied by the kernel: its memory is free again.
+    Taken { tag: u64, mem: Buf },
+    /// A command ended, with its result and its memory.
+    Command {
+        tag: u64,
+        result: i32,
+        mem: Option<Buf>,
+    },
 }
 
 /// Carries file operations and watches descriptors. Every operation taken is reported once.
@@ -82,6 +91,9 @@ pub(crate) trait Driver {
     fn watch(&mut self, tag: u64, fd: &Arc<OwnedFd>, interest: Interest) -> Result<(), Errno>;
     /// Ends a watch. It may have been reported already.
     fn unwatch(&mut self, tag: u64, fd: &Arc<OwnedFd>);
+    /// Begins a command to a ublk device. Given back if there is no room now. Every one that is taken is reported once as
+    /// [`Happened::Command`], and before that as [`Happened::Taken`] if it carries an answer's data.
+    fn command(&mut self, tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd>;
     /// Adds what has happened; waits for something if there is nothing, at most `wait` (for ever
     /// if none). A zero wait only looks.
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>);

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::driver::{Driver, FileOp, Happened, Interest};
 use crate::queue::Inbox;
 use crate::sys::ring::Ring;
+use crate::sys::ublk::DeviceCmd;
 
 /// One queue's ring.
 pub(crate) struct Uring {
@@ -50,6 +51,10 @@ impl Driver for Uring {
 
     fn unwatch(&mut self, tag: u64, _fd: &Arc<OwnedFd>) {
         self.ring.unwatch(tag);
+    }
+
+    fn command(&mut self, tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd> {
+        self.ring.command(tag, command)
     }
 
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {

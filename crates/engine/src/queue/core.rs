@@ -10,11 +10,12 @@ use super::inbox::{Inbox, Message, TaskKeySlot, Waiting, Wake};
 use super::leaf::LeafOp;
 use super::request::Active;
 use super::slab::{Id, Slab};
-use super::task::{Cx, Event, Task, TaskKey, WatchKey};
+use super::task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 use super::walk::Delayed;
 use crate::backend::driver::{Driver, FileOp, Happened, Interest};
 use crate::buf::Lent;
 use crate::error::Error;
+use crate::sys::ublk::DeviceCmd;
 use crate::target::Plan;
 
 /// Set in a driver's tag for a watch; clear for an operation.
@@ -34,6 +35,12 @@ pub(crate) enum Mode {
 struct Watch {
     task: TaskKey,
     fd: Arc<OwnedFd>,
+}
+
+/// A command to a ublk device that has not ended.
+struct Command {
+    task: TaskKey,
+    token: u64,
 }
 
 /// What is to happen at a time.
@@ -86,6 +93,7 @@ pub(crate) struct Core {
     /// Operations the driver had no room for.
     backlog: VecDeque<(Id, FileOp)>,
     watches: Slab<Watch>,
+    commands: Slab<Command>,
     tasks: Slab<Option<Box<dyn Task>>>,
     outside: HashMap<TaskKeySlot, TaskKey>,
     fresh: Vec<TaskKey>,
@@ -133,6 +141,7 @@ impl Core {
             later: VecDeque::new(),
             backlog: VecDeque::new(),
             watches: Slab::default(),
+            commands: Slab::default(),
             tasks: Slab::default(),
             outside: HashMap::new(),
             fresh: Vec::new(),
@@ -196,6 +205,18 @@ impl Core {
         }
         self.ready
             .retain(|(_, event)| !matches!(event, Event::Ready(k, _) if *k == key));
+    }
+
+    pub(super) fn command(
+        &mut self,
+        task: TaskKey,
+        command: DeviceCmd,
+        token: u64,
+    ) -> Result<(), DeviceCmd> {
+        let id = self.commands.insert(Command { task, token });
+        self.driver.command(id, command).inspect_err(|_| {
+            self.commands.remove(id);
+        })
     }
 
     pub(super) fn timer(&mut self, task: TaskKey, after: Duration, number: u64) {
@@ -399,6 +420,20 @@ impl Core {
                     if let Some(watch) = self.watches.remove(id) {
                         let event = Event::Ready(WatchKey(id), ready);
                         self.ready.push_back((watch.task, event));
+                    }
+                }
+                Happened::Taken { tag, mem } => {
+                    if let Some(Command { task, token }) = self.commands.get(tag) {
+                        let (token, buf) = (*token, mem);
+                        let event = Event::Command(Commanded::Taken { token, buf });
+                        self.ready.push_back((*task, event));
+                    }
+                }
+                Happened::Command { tag, result, mem } => {
+                    if let Some(Command { task, token }) = self.commands.remove(tag) {
+                        let buf = mem;
+                        let ended = Commanded::Ended { token, result, buf };
+                        self.ready.push_back((task, Event::Command(ended)));
                     }
                 }
             }

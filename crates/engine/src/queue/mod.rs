@@ -18,7 +18,7 @@ mod walk;
 
 pub(crate) use core::{Core, Mode};
 pub(crate) use inbox::{Inbox, Wake};
-pub use task::{Cx, Event, Task, TaskKey, WatchKey};
+pub use task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 pub use thread::{Engine, TaskRef};
 
 pub use crate::backend::driver::{Interest, Readiness};

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::slab::Id;
 use crate::backend::driver::{Interest, Readiness};
+use crate::buf::Buf;
 use crate::device::Device;
 use crate::error::{Error, ErrorKind};
 use crate::io::{Completion, Request};
+use crate::sys::ublk::DeviceCmd;
 
 /// Name of a task on its queue.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,12 +29,36 @@ pub enum Event {
     Done(Completion),
     /// A descriptor is ready; the watch is over.
     Ready(WatchKey, Readiness),
+    /// Something about a command to a ublk device.
+    Command(Commanded),
     /// The time given with this number has passed.
     Timer(u64),
     /// Somebody outside sent something ([`super::TaskRef::tell`]).
     Message(Box<dyn Any + Send>),
     /// The engine is to end: finish what is under way and [`Cx::exit`].
     Stop,
+}
+
+/// What becomes of a command to a ublk device, under the number it was given with.
+#[derive(Debug)]
+pub enum Commanded {
+    /// The kernel has copied the answer that it carried: the memory is free again. Comes before the
+    /// command's end.
+    Taken {
+        /// Its number.
+        token: u64,
+        /// Its memory.
+        buf: Buf,
+    },
+    /// It has ended.
+    Ended {
+        /// Its number.
+        token: u64,
+        /// The driver's answer.
+        result: i32,
+        /// Its memory.
+        buf: Option<Buf>,
+    },
 }
 
 /// A state machine on a queue. Its methods must not wait.
@@ -69,6 +95,13 @@ impl Cx<'_> {
     /// Ends a watch. No event of it follows.
     pub fn unwatch(&mut self, key: WatchKey) {
         self.core.unwatch(key);
+    }
+
+    /// Gives a command to a ublk device: [`Event::Command`] tells with this token of its
+    /// end, and gives back the memory of an answer. A device's queue has to be served by
+    /// one engine queue, from the first command to the last. Given back if there is no room now.
+    pub(crate) fn command(&mut self, command: DeviceCmd, token: u64) -> Result<(), DeviceCmd> {
+        self.core.command(self.task, command, token)
     }
 
     /// [`Event::Timer`] with this number after a time.

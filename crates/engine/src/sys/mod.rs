@@ -7,3 +7,4 @@ pub(crate) mod mem;
 pub(crate) mod ofd;
 pub(crate) mod pin;
 pub(crate) mod ring;
+pub(crate) mod ublk;

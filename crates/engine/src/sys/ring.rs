@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::io::Errno;
 
+use super::ublk::{DeviceCmd, Loan};
 use crate::backend::driver::{FileOp, FileOpKind, Happened, Interest, Readiness};
+use crate::buf::Buf;
 
 /// How long a dropped ring waits for its operations.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +40,11 @@ enum Flying {
         wanted: bool,
         _fd: Arc<OwnedFd>,
     },
+    Command {
+        tag: u64,
+        mem: Option<Buf>,
+        _fd: Arc<OwnedFd>,
+    },
 }
 
 /// A ring and its operations.
@@ -47,6 +54,8 @@ pub(crate) struct Ring {
     free: Vec<u32>,
     /// Places in `flying` of watches, by tag.
     watches: HashMap<u64, u32>,
+    /// Memory of commands that the kernel copies when it takes them, with their tags.
+    until_taken: Vec<(u64, Buf)>,
     files: usize,
     depth: usize,
 }
@@ -79,6 +88,7 @@ impl Ring {
             flying: Vec::new(),
             free: Vec::new(),
             watches: HashMap::new(),
+            until_taken: Vec::new(),
             files: 0,
             depth: depth as usize,
         })
@@ -181,6 +191,32 @@ impl Ring {
         let _ = self.push(&entry.user_data(IGNORED));
     }
 
+    /// Begins a command to a ublk device; gives it back if there is no room.
+    pub(crate) fn command(&mut self, tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd> {
+        if self.ring.submission().is_full() {
+            // What was not taken now is offered again with the next call.
+            let _ = self.enter(0);
+            if self.ring.submission().is_full() {
+                return Err(command);
+            }
+        }
+        let (entry, fd, loan) = command.into_parts();
+        let (mem, until_taken) = match loan {
+            Loan::None => (None, None),
+            Loan::ToTheEnd(buf) => (Some(buf), None),
+            Loan::UntilTaken(buf) => (None, Some(buf)),
+        };
+        let n = self.place(Flying::Command { tag, mem, _fd: fd });
+        // There is room: it was looked for above.
+        let _ = self.push(&entry.user_data(u64::from(n)));
+        self.until_taken.extend(until_taken.map(|buf| (tag, buf)));
+        if self.ring.submission().len() >= HAND_OVER {
+            // What was not taken now is offered again with the next call.
+            let _ = self.ring.submit();
+        }
+        Ok(())
+    }
+
     /// Reports when the inbox's descriptor (kept open by the caller) is readable, once.
     pub(crate) fn watch_inbox(&mut self, event: std::os::fd::BorrowedFd<'_>) {
         let flags = libc::POLLIN as u32;
@@ -212,6 +248,11 @@ impl Ring {
             None => {
                 let _ = self.enter(1);
             }
+        }
+        if !self.until_taken.is_empty() && self.ring.submission().is_empty() {
+            // The driver copies an answer's data while it takes the command.
+            let taken = self.until_taken.drain(..);
+            out.extend(taken.map(|(tag, mem)| Happened::Taken { tag, mem }));
         }
         self.reap(out)
     }
@@ -250,6 +291,9 @@ impl Ring {
                         mem: op.mem.take(),
                     });
                 }
+                Flying::Command { tag, mem, .. } => {
+                    out.push(Happened::Command { tag, result, mem })
+                }
                 Flying::Watch { wanted: false, .. } => {}
                 Flying::Watch { tag, .. } => {
                     watches.remove(&tag);
@@ -271,7 +315,9 @@ impl Drop for Ring {
         while self.files > 0 && began.elapsed() < PATIENCE {
             self.collect(Some(Duration::from_millis(100)), &mut ended);
         }
-        if self.files > 0 {
+        let lent = |f: &Option<Flying>| matches!(f, Some(Flying::Command { mem: Some(_), .. }));
+        std::mem::forget(std::mem::take(&mut self.until_taken));
+        if self.files > 0 || self.flying.iter().any(lent) {
             // The kernel may still use them.
             std::mem::forget(std::mem::take(&mut self.flying));
         }

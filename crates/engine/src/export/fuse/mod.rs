@@ -5,7 +5,6 @@
 //! * [`wire`]: fields of the kernel's protocol;
 //! * [`folder`]: names, attributes, and what a request asks of which device;
 //! * [`mount`]: mounting, and further descriptors of one connection;
-//! * `memory`: what requests are copied into and answered out of;
 //! * `task`: what runs on the queues.
 //!
 //! Reads and writes pass by the page cache (FOPEN_DIRECT_IO), direct writes run side by side, and
@@ -18,7 +17,6 @@
 //! was not answered ([`mount::resend`]).
 
 pub mod folder;
-mod memory;
 pub mod mount;
 mod task;
 pub mod wire;
@@ -33,8 +31,8 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::queue::Engine;
 
+pub use super::memory::Budget;
 pub use folder::{File, Folder, Negotiated};
-pub use memory::Budget;
 pub use mount::Mounted;
 
 use folder::Action;

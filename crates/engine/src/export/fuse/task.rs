@@ -8,9 +8,9 @@ use rustix::io::Errno;
 
 use super::Volumes;
 use super::folder::{Action, written};
-use super::memory::{Budget, Memory};
 use super::wire::{IN_HEADER, InHeader, RESENT, Reply, WRITE_HEADER, split};
 use crate::buf::Buf;
+use crate::export::memory::{Budget, Memory};
 use crate::io::{Completion, OpKind, Request};
 use crate::queue::{Cx, Event, Interest, Task};
 
@@ -258,7 +258,7 @@ impl Task for Server {
             Event::Done(completion) => self.answer(completion),
             Event::Ready(..) => self.watching = false,
             Event::Stop => self.stopping = true,
-            Event::Timer(_) | Event::Message(_) => {}
+            Event::Timer(_) | Event::Message(_) | Event::Command(_) => {}
         }
     }
 

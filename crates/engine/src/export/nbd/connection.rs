@@ -404,7 +404,7 @@ impl Task for Connection {
                 }
             }
             Event::Timer(number) => self.timer(cx, number),
-            Event::Message(_) => {}
+            Event::Message(_) | Event::Command(_) => {}
             Event::Stop => {
                 if self.course == Course::Open {
                     self.course = Course::Ending;

@@ -85,7 +85,7 @@ impl Task for Host {
                 }
             }
             Event::Stop => cx.exit(),
-            Event::Done(_) | Event::Ready(..) | Event::Timer(_) => {}
+            Event::Done(_) | Event::Ready(..) | Event::Timer(_) | Event::Command(_) => {}
         }
     }
 }
@@ -154,7 +154,7 @@ impl Task for Acceptor {
                 self.shared.exports.end();
                 cx.exit();
             }
-            Event::Done(_) | Event::Message(_) => {}
+            Event::Done(_) | Event::Message(_) | Event::Command(_) => {}
         }
     }
 }

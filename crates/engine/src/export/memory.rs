@@ -23,13 +23,13 @@ const SMALL: [(usize, usize); 3] = [(4 << 10, 64), (64 << 10, 12), (1 << 20, 2)]
 
 /// Buffers of three lengths.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     free: [Vec<Buf>; 3],
     pinned: Option<Pinned>,
 }
 
 impl Memory {
-    pub(super) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
         let classes = match budget {
             Budget::Ample => AMPLE,
             Budget::Small => SMALL,
@@ -50,12 +50,12 @@ impl Memory {
     }
 
     /// Does the kernel keep the pages in place?
-    pub(super) fn pinned(&self) -> bool {
+    pub(crate) fn pinned(&self) -> bool {
         self.pinned.is_some()
     }
 
     /// A buffer of `len` bytes with whatever contents; none if all that are long enough are in use.
-    pub(super) fn take(&mut self, len: usize) -> Option<Buf> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<Buf> {
         let mut classes = SMALL.iter().zip(&mut self.free);
         let fit = classes.find_map(|((cap, _), free)| (*cap >= len).then_some(free)?.pop());
         fit.map(|mut buf| {
@@ -65,14 +65,14 @@ impl Memory {
     }
 
     /// A buffer of the greatest length.
-    pub(super) fn take_large(&mut self) -> Option<Buf> {
+    pub(crate) fn take_large(&mut self) -> Option<Buf> {
         let mut buf = self.free[2].pop()?;
         buf.set_len(SMALL[2].0);
         Some(buf)
     }
 
     /// Takes a buffer back.
-    pub(super) fn give(&mut self, buf: Buf) {
+    pub(crate) fn give(&mut self, buf: Buf) {
         let class = SMALL.iter().position(|(cap, _)| *cap == buf.capacity());
         if let Some(class) = class {
             self.free[class].push(buf);

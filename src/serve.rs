@@ -1,12 +1,13 @@
-//! Serving devices in the foreground, until a signal asks for the end: over NBD, and as files
-//! through FUSE.
+//! Serving devices in the foreground, until a signal asks for the end: over NBD, as files
+//! through FUSE, and as block devices through ublk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ulvm_engine::device::Device;
 use ulvm_engine::error::Error as EngineError;
-use ulvm_engine::export::{fuse, nbd};
+use ulvm_engine::export::{fuse, nbd, ublk};
 use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
 
@@ -23,6 +24,8 @@ pub struct Plan {
     pub nbd: Vec<nbd::Address>,
     /// A folder in which each device is a file.
     pub fuse: Option<PathBuf>,
+    /// As block devices of the kernel's ublk driver.
+    pub ublk: bool,
     /// Settings of the engine.
     pub engine: ulvm_engine::limits::Settings,
     /// What one NBD client may cost.
@@ -66,11 +69,18 @@ pub fn serve(plan: Plan, ready: impl FnOnce(&[String])) -> Result<()> {
         Some(dir) => Some(mount(&running, dir, &plan.devices, &mut places)?),
         None => None,
     };
+    let blocks = match plan.ublk {
+        true => Some(Blocks::show(&running, &plan.devices, &mut places)?),
+        false => None,
+    };
     ready(&places);
     signals.wait().map_err(os("cannot wait for a signal"))?;
     // Whoever cannot wait for the end in order sends another signal.
     drop(signals);
     drop(mounted);
+    if let Some(blocks) = blocks {
+        blocks.end();
+    }
     running.stop();
     flush(plan.devices)
 }
@@ -87,6 +97,81 @@ fn mount(
             .map(|(n, _)| dir.join(n).display().to_string()),
     );
     fuse::serve(running, dir, false, devices.to_vec()).map_err(engine)
+}
+
+/// Block devices of ublk. They end with this process, however it ends.
+struct Blocks {
+    control: ublk::Control,
+    added: Vec<ublk::Added>,
+}
+
+impl Blocks {
+    fn show(
+        running: &Engine,
+        devices: &[(String, Arc<Device>)],
+        places: &mut Vec<String>,
+    ) -> Result<Self> {
+        let control = ublk::Control::open(ublk::Limits::default()).map_err(engine)?;
+        let budget = ublk::Budget::of_this_user();
+        let servers = ublk::Servers::start(running, budget, None).map_err(engine)?;
+        let mut blocks = Self {
+            control,
+            added: Vec::new(),
+        };
+        for (name, device) in devices {
+            let node = blocks
+                .one(running, &servers, device)
+                .map_err(|e| Error::new(Kind::Io, format!("{name}: {e}")).with_source(e))?;
+            places.push(node.display().to_string());
+        }
+        Ok(blocks)
+    }
+
+    fn one(
+        &mut self,
+        running: &Engine,
+        servers: &ublk::Servers,
+        device: &Arc<Device>,
+    ) -> std::result::Result<PathBuf, EngineError> {
+        let shape = ublk::Shape::of(device);
+        let end = ublk::End::Fails;
+        let added = self.control.add(running.queues(), shape, end, 0)?;
+        self.added.push(added);
+        servers.serve(added.place(), device)?;
+        self.control.start(added, std::process::id())
+    }
+
+    /// Waits until nobody uses a device, and removes it. What its users have written is with the
+    /// engine then.
+    fn end(self) {
+        for added in &self.added {
+            let node = ublk::control::block_path(added.id);
+            loop {
+                match ublk::control::seize(&node) {
+                    Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => {
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                    seized => {
+                        // Of a device that cannot be stopped the kernel takes care when this
+                        // process ends.
+                        let _ = self.control.stop(added.id);
+                        drop(seized);
+                        break;
+                    }
+                }
+            }
+        }
+        // `Drop` removes them.
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        for added in &self.added {
+            let _ = self.control.stop(added.id);
+            let _ = self.control.delete(added.id);
+        }
+    }
 }
 
 /// Every device, also after one has failed; the first error.

@@ -906,6 +906,7 @@ pub const CCD: &[Opt] = &[
     Opt::Pin,
     Opt::Queues,
     Opt::ReadOnly,
+    Opt::Ublk,
 ];
 
 /// Options of `daemon` beside the common ones.
@@ -952,4 +953,5 @@ pub const SERVE: &[Opt] = &[
     Opt::Queues,
     Opt::ReadOnly,
     Opt::Table,
+    Opt::Ublk,
 ];

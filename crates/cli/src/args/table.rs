@@ -276,6 +276,7 @@ options! {
     Trustcache, None, "trustcache", Flag, "Accepted for old scripts";
     Type, None, "type", Text, "Segment type";
     TypeConfig, None, "typeconfig", Choice(&["current", "default", "diff", "full", "list", "missing", "new", "profilable", "profilable-command", "profilable-metadata"]), "Which settings to print";
+    Ublk, None, "ublk", Flag, "As block devices of the kernel's ublk driver";
     Udevoutput, None, "udevoutput", Flag, "Print for udev rules";
     Unbuffered, None, "unbuffered", Flag, "Print each row at once";
     Uncache, None, "uncache", Flag, "Remove the cache";

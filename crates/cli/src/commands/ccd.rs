@@ -1,4 +1,4 @@
-//! `ccd`: the tables of ccd configurations, printed, or served where `--nbd` or `--fuse` says so.
+//! `ccd`: the tables of ccd configurations, printed, or served where `--nbd`, `--fuse` or `--ublk` says so.
 
 use std::path::Path;
 
@@ -25,7 +25,10 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     for config in &configs {
         tables.push((&config.name, table(config)?));
     }
-    if args.has(Opt::Nbd) || args.has(Opt::Fuse) {
+    if [Opt::Nbd, Opt::Fuse, Opt::Ublk]
+        .into_iter()
+        .any(|o| args.has(o))
+    {
         return serve_devices(ctx, args, "ccd", || {
             let device = |(name, text): &(&String, String)| of_text(args, name, text, name);
             tables.iter().map(device).collect()

@@ -1,4 +1,4 @@
-//! `serve`: logical volumes, or a table, for NBD clients and as files, in the foreground.
+//! `serve`: logical volumes, or a table, for NBD clients, as files and as block devices, in the foreground.
 
 use std::sync::Arc;
 
@@ -49,14 +49,16 @@ pub fn serve_devices(
     }
     let (engine, limits) = (settings(args, command)?, limits(args, command)?);
     let fuse = args.text(Opt::Fuse).map(Into::into);
-    if addresses.is_empty() && fuse.is_none() {
-        let text = "Please say where: --nbd unix:PATH, --nbd tcp:HOST:PORT or --fuse DIR.";
+    let ublk = args.has(Opt::Ublk);
+    if addresses.is_empty() && fuse.is_none() && !ublk {
+        let text = "Please say where: --nbd unix:PATH, --nbd tcp:HOST:PORT, --fuse DIR or --ublk.";
         return Err(usage(command, text));
     }
     let plan = Plan {
         devices: devices()?,
         nbd: addresses,
         fuse,
+        ublk,
         engine,
         limits,
     };

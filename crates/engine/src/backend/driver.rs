@@ -93,7 +93,11 @@ pub(crate) trait Driver {
     fn unwatch(&mut self, tag: u64, fd: &Arc<OwnedFd>);
     /// Begins a command to a ublk device. Given back if there is no room now. Every one that is taken is reported once as
     /// [`Happened::Command`], and before that as [`Happened::Taken`] if it carries an answer's data.
-    fn command(&mut self, tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd>;
+    /// Only rings can.
+    fn command(&mut self, tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd> {
+        let _ = tag;
+        Err(command)
+    }
     /// Adds what has happened; waits for something if there is nothing, at most `wait` (for ever
     /// if none). A zero wait only looks.
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>);

@@ -15,7 +15,6 @@ use rustix::io::Errno;
 use super::driver::{Driver, FileOp, Happened, Interest, Readiness, perform};
 use crate::error::Error;
 use crate::queue::Inbox;
-use crate::sys::ublk::DeviceCmd;
 
 /// Jobs of one queue that are not done. It counts its own only: what is refused waits for one of
 /// them to end, and nobody tells a queue of the others'.
@@ -187,11 +186,6 @@ impl Driver for Pool {
     fn unwatch(&mut self, _tag: u64, fd: &Arc<OwnedFd>) {
         // Not being in the set is what is wanted.
         let _ = epoll::delete(&self.epoll, fd.as_fd());
-    }
-
-    fn command(&mut self, _tag: u64, command: DeviceCmd) -> Result<(), DeviceCmd> {
-        // ublk takes its commands from rings only.
-        Err(command)
     }
 
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {

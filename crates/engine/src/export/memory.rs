@@ -17,6 +17,16 @@ pub enum Budget {
     Small,
 }
 
+impl Budget {
+    /// What the user of this process may lock.
+    pub fn of_this_user() -> Self {
+        match rustix::process::geteuid().is_root() {
+            true => Self::Ample,
+            false => Self::Small,
+        }
+    }
+}
+
 /// Lengths of buffers, and how many there are of each.
 const AMPLE: [(usize, usize); 3] = [(4 << 10, 256), (64 << 10, 128), (1 << 20, 8)];
 const SMALL: [(usize, usize); 3] = [(4 << 10, 64), (64 << 10, 12), (1 << 20, 2)];

@@ -451,7 +451,10 @@ mod tests {
     fn only_what_the_driver_has_is_asked_for() {
         let old = Features(NEED_GET_DATA | CMD_IOCTL_ENCODE);
         assert!(old.enough() && !old.recovers() && !old.resizes());
-        assert_eq!(old.wanted(true, End::Waits), NEED_GET_DATA | CMD_IOCTL_ENCODE);
+        assert_eq!(
+            old.wanted(true, End::Waits),
+            NEED_GET_DATA | CMD_IOCTL_ENCODE
+        );
         assert!(!Features(NEED_GET_DATA | USER_RECOVERY).enough());
         // Linux 6.12.
         let new = Features(0x3ff);

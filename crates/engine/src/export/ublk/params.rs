@@ -110,6 +110,10 @@ pub(super) enum Wish {
 impl Wish {
     /// None for an operation that no device of ours has, or a range that cannot be.
     pub(super) fn read(desc: &IoDesc) -> Option<Self> {
+        // A flush is nowhere: its place is whatever number.
+        if desc.op_flags & 0xff == OP_FLUSH {
+            return Some(Self::Flush);
+        }
         let offset = desc.start_sector.checked_mul(SECTOR)?;
         let len = u64::from(desc.sectors) * SECTOR;
         let data = || u32::try_from(len).ok().filter(|len| *len <= MAX_IO);
@@ -124,7 +128,6 @@ impl Wish {
                 len: data()?,
                 fua,
             },
-            OP_FLUSH => Self::Flush,
             OP_DISCARD => Self::Discard { offset, len },
             OP_WRITE_ZEROES => Self::Zero {
                 offset,
@@ -196,6 +199,7 @@ mod tests {
         let durable = Wish::Write { offset, len, fua };
         assert_eq!(desc(1 | 1 << 13 | 1 << 8, 8, 8), Some(durable));
         assert_eq!(desc(2, 0, 0), Some(Wish::Flush));
+        assert_eq!(desc(2 | 1 << 11, u64::MAX, 0), Some(Wish::Flush));
         let len = u64::from(u32::MAX) * 512;
         let all = Wish::Discard { offset, len };
         assert_eq!(desc(3, 8, u32::MAX), Some(all));

@@ -9,7 +9,7 @@ use super::plan::{self, Missing, Planned, Under, dm_name};
 use crate::daemon::client::Client;
 use crate::daemon::proto::{DeviceStatus, Export, NewBacking, NewDevice, Rename};
 use crate::error::{Error, Kind, Result};
-use crate::inventory::VgRead;
+use crate::inventory::{Device, VgRead};
 use crate::session::Session;
 
 /// How long a device must be seen open to count as open.
@@ -285,6 +285,26 @@ fn uuid(vg: &Vg, lv: LvKey) -> String {
     format!("LVM-{}{}", vg.id.compact(), vg.lvs[lv].id.compact())
 }
 
+fn backing(device: &Device, word: String) -> Result<NewBacking> {
+    let path = std::path::absolute(&device.path).map_err(|e| Error::io(&device.name, e))?;
+    Ok(NewBacking {
+        word,
+        path,
+        start: device.start.0,
+        len: device.partition.map(|_| device.size.0),
+        logical: Some(device.logical_block_size),
+    })
+}
+
+/// The PVs of a VG that are there, by their identifiers.
+fn guard(session: &Session, read: &VgRead) -> Result<Vec<NewBacking>> {
+    let pvs = read.vg.pvs.iter();
+    let there = pvs.filter_map(|(key, pv)| Some((read.pv(key).device()?, pv.id.to_string())));
+    there
+        .map(|(device, id)| backing(session.device(device), id))
+        .collect()
+}
+
 /// The devices that make up an LV, lower ones first, with links for the LV itself.
 fn devices(
     session: &Session,
@@ -315,16 +335,10 @@ fn devices(
             true => format!("pv-{}", vg.pvs[pv].id),
             false => device.name.clone(),
         };
-        let path = std::path::absolute(&device.path).map_err(|e| Error::io(&device.name, e))?;
-        backings.push(NewBacking {
-            word: word.clone(),
-            path,
-            start: device.start.0,
-            len: device.partition.map(|_| device.size.0),
-            logical: Some(device.logical_block_size),
-        });
+        backings.push(backing(device, word.clone())?);
         words.push((pv, word));
     }
+    let guard = guard(session, read)?;
     let names: Vec<&str> = plan.devices.iter().map(|d| d.name.as_str()).collect();
     let word = |under: Under| match under {
         Under::Device(n) => names.get(n).copied().unwrap_or_default().to_owned(),
@@ -346,6 +360,7 @@ fn devices(
             true => links(&place.dev_dir, &planned.name, &vg.name, lv_name),
             false => Vec::new(),
         },
+        guard: guard.clone(),
     };
     Ok(plan.devices.iter().enumerate().map(make).collect())
 }

@@ -19,6 +19,7 @@ use ulvm_engine::device::Device;
 use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 
 use super::channel::Channel;
+use super::guard::GuardPv;
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
 use super::nodes::LoopNode;
@@ -97,6 +98,10 @@ pub struct Entry {
     pub node: Option<PathBuf>,
     /// Links to that.
     pub links: Vec<PathBuf>,
+    /// The PVs whose metadata are watched.
+    pub guard: Vec<GuardPv>,
+    /// Why it may not be resumed as it is.
+    pub withdrawn: Option<String>,
 }
 
 impl Entry {
@@ -108,6 +113,8 @@ impl Entry {
             loop_node: self.loop_node.clone(),
             node: self.node.clone(),
             links: self.links.clone(),
+            guard: self.guard.clone(),
+            withdrawn: self.withdrawn.clone(),
         }
     }
 }

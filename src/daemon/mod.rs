@@ -8,6 +8,7 @@
 //! * `supervisor`: making and removing devices; `change`: other names and permissions;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
+//! * `watch`, `guard`: whether live volumes still own what they lie on;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
 //! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
 //!   NBD server's sockets, processes, messages.
@@ -15,6 +16,7 @@
 mod change;
 mod channel;
 pub mod client;
+mod guard;
 mod holdings;
 mod hub;
 mod nbd;
@@ -26,6 +28,7 @@ pub mod replace;
 pub mod server;
 mod supervisor;
 mod takeover;
+mod watch;
 mod worker;
 
 pub use process::WORKER_NAME;

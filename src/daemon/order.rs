@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::guard::GuardPv;
 use super::holdings::Key;
 use super::nodes::LoopNode;
 use super::proto::Export;
@@ -110,6 +111,12 @@ pub struct DeviceNote {
     pub node: Option<PathBuf>,
     /// Links to that.
     pub links: Vec<PathBuf>,
+    /// The PVs whose metadata are watched.
+    #[serde(default)]
+    pub guard: Vec<GuardPv>,
+    /// Why it may not be resumed as it is.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
 }
 
 /// A device.

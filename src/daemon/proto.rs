@@ -93,6 +93,10 @@ pub struct NewDevice {
     pub export: Option<Export>,
     /// Symbolic links to its node.
     pub links: Vec<PathBuf>,
+    /// The PVs of the VG whose volume it is, with their identifiers as words: their metadata are
+    /// watched.
+    #[serde(default)]
+    pub guard: Vec<NewBacking>,
 }
 
 /// Another name for a device.
@@ -233,6 +237,8 @@ pub struct DeviceStatus {
     pub links: Vec<PathBuf>,
     /// Somebody has it open; known only if it was asked for.
     pub open: Option<bool>,
+    /// Why it may not be resumed as it is: what it lies on is not its own any more.
+    pub withdrawn: Option<String>,
 }
 
 #[cfg(test)]

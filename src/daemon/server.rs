@@ -41,6 +41,8 @@ const DYING: Duration = Duration::from_secs(1);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
 /// Stacks of the supervisor's threads: small, since they are locked in memory.
 const STACK: usize = 512 << 10;
+/// Of the one that reads metadata.
+const WATCH_STACK: usize = 2 << 20;
 
 /// What the daemon is told when it starts.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Leave the terminal and its session, and end when nothing is active.
     pub detach: bool,
+    /// How often the metadata of live volumes are looked at; never, if none.
+    pub watch: Option<Duration>,
 }
 
 /// Runs a daemon until it is told to end, or has had nothing to do for a while. `ready` is called
@@ -82,6 +86,9 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
         .set_nonblocking(true)
         .map_err(|e| Error::io(SOCKET, e))?;
     watch_signals(signals, &server)?;
+    if let Some(pause) = settings.watch {
+        watch_metadata(pause, &server)?;
+    }
     ready();
     server.serve(&listener, !settings.detach);
     for name in [SOCKET, WORKER_SOCKET, nbd::SOCKET] {
@@ -208,6 +215,26 @@ fn watch_signals(signals: EndSignals, server: &Arc<Server>) -> Result<()> {
             while signals.wait().is_ok() {
                 // While devices are active nothing happens: who wants the end deactivates them.
                 server.try_end();
+            }
+        })
+        .map(drop)
+        .map_err(|e| Error::io("starting a thread", e))
+}
+
+/// Looks at the metadata of live volumes now and then, on a thread that nobody waits for.
+fn watch_metadata(pause: Duration, server: &Arc<Server>) -> Result<()> {
+    let server = Arc::clone(server);
+    std::thread::Builder::new()
+        .name("ulvm-watch".into())
+        .stack_size(WATCH_STACK)
+        .spawn(move || {
+            let mut last = Instant::now();
+            while !server.ending.load(Ordering::Acquire) {
+                std::thread::sleep(LOOK.min(pause));
+                if last.elapsed() >= pause {
+                    server.supervisor.watch();
+                    last = Instant::now();
+                }
             }
         })
         .map(drop)

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
+use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Mounted, Volumes};
 use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
+use super::guard::{GuardPv, Readings};
 use super::holdings::{self, Holding, path_of};
 use super::hub::{Entry, FolderHeld, Hub, State};
 use super::nbd::{self, NbdHeld};
@@ -36,6 +38,10 @@ pub struct Supervisor {
     locked: bool,
     /// Held over a change.
     pub(super) changing: Mutex<()>,
+    /// Metadata of live volumes.
+    pub(super) readings: Readings,
+    /// What the supervisor itself has to tell.
+    pub(super) log: Arc<EventLog>,
 }
 
 impl Supervisor {
@@ -46,6 +52,8 @@ impl Supervisor {
             folder,
             locked,
             changing: Mutex::new(()),
+            readings: Readings::default(),
+            log: Arc::default(),
         }
     }
 
@@ -161,7 +169,11 @@ impl Supervisor {
             loop_node: None,
             node: None,
             links: Vec::new(),
+            guard: GuardPv::all(&new.guard),
+            withdrawn: None,
         };
+        self.check(&entry, entry.order.live.as_ref())
+            .map_err(|lost| lost.to_string())?;
         let made = self.hub.order(&Order::Device(order), &[], |state, _| {
             state.devices.insert(number, entry);
         });
@@ -215,6 +227,8 @@ impl Supervisor {
         let failed = |e: String| format!("{}: {e}", entry.order.name);
         let loaded = self.parse(&text, &backings, entry.order.read_only);
         let loaded = loaded.and_then(|(order, table)| {
+            self.check(&entry, Some(&order))
+                .map_err(|lost| lost.to_string())?;
             entry.model.load(table).map_err(|e| e.to_string())?;
             Ok(order)
         });
@@ -267,6 +281,9 @@ impl Supervisor {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
         let file = self.folder.join(&entry.order.name);
+        let next = entry.loaded.as_ref().or(entry.order.live.as_ref());
+        self.check(&entry, next)
+            .map_err(|lost| format!("{} is not resumed: {lost}", entry.order.name))?;
         let order = DeviceOrder {
             suspended: false,
             live: entry.loaded.or(entry.order.live),
@@ -281,6 +298,7 @@ impl Supervisor {
                 if let Some(entry) = state.devices.get_mut(&number) {
                     entry.order = order;
                     entry.loaded = None;
+                    entry.withdrawn = None;
                 }
                 // The model has no worker to wait for: an open gate is shut for the swap at once.
                 model.suspend(false, Duration::ZERO)?;
@@ -612,6 +630,7 @@ fn device_status(state: &State, entry: &Entry) -> DeviceStatus {
         major_minor: entry.loop_node.as_ref().map(|l| l.number),
         links: entry.links.clone(),
         open: None,
+        withdrawn: entry.withdrawn.clone(),
     }
 }
 

@@ -110,6 +110,8 @@ fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Result<(
             loop_node: note.loop_node,
             node: note.node,
             links: note.links,
+            guard: note.guard,
+            withdrawn: note.withdrawn,
             order,
         };
         state.devices.insert(entry.order.number, entry);

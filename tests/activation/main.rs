@@ -8,6 +8,7 @@ mod kill;
 mod nbd;
 mod upgrade;
 mod volumes;
+mod watch;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -20,10 +21,11 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(29);
+    let mut suite = Suite::new(32);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     changes::cases(&mut suite);
+    watch::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
     nbd::cases(&mut suite);

@@ -60,6 +60,13 @@ impl LoopDevice {
         File::create(file)
             .and_then(|handle| handle.set_len(size))
             .map_err(|error| format!("{}: {error}", file.display()))?;
+        Self::over(file, sector)
+    }
+
+    /// Attaches a file that is there.
+    pub fn over(file: &Path, sector: u32) -> Result<LoopDevice, String> {
+        let size = std::fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let size = size.len();
         let mut last = String::new();
         // Two processes may be offered the same free device; the loser simply asks again.
         for _ in 0..50 {

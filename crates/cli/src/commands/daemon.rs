@@ -1,5 +1,7 @@
 //! `daemon`: the owner of live devices; its state and its end.
 
+use std::time::Duration;
+
 use ulvm::daemon::client::{Client, READY};
 use ulvm::daemon::proto::{DeviceStatus, Status};
 use ulvm::daemon::replace;
@@ -9,6 +11,11 @@ use ulvm::error::{Error, Result};
 use super::lv_args::usage;
 use crate::args::{Args, Opt};
 use crate::context::Context;
+
+/// Setting: seconds between two looks at the metadata of live volumes; 0 = never.
+const WATCH_INTERVAL: &str = "ulvm/watch_interval";
+/// If it is not set.
+const WATCH_DEFAULT: u64 = 2;
 
 /// Runs a daemon, or asks the running one.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
@@ -42,9 +49,14 @@ fn connect(ctx: &Context) -> Result<Option<Client>> {
 }
 
 fn serve(ctx: &Context, detach: bool) -> Result<()> {
+    let pause = match ctx.config().is_set(WATCH_INTERVAL) {
+        true => u64::try_from(ctx.config().int(WATCH_INTERVAL)).unwrap_or(0),
+        false => WATCH_DEFAULT,
+    };
     let settings = Settings {
         run_dir: ctx.settings().env.run_dir(),
         detach,
+        watch: (pause > 0).then(|| Duration::from_secs(pause)),
     };
     let out = ctx.terminal();
     let outcome = server::run(&settings, || {
@@ -109,5 +121,10 @@ fn line(device: &DeviceStatus) -> String {
     let node = device.node.as_ref().map(|n| n.display().to_string());
     let node = node.or_else(|| device.uri.clone());
     let node = node.unwrap_or_else(|| "not shown".to_owned());
-    format!("{} {} bytes, {state}, {node}\n", device.name, device.size)
+    let lost = device.withdrawn.iter();
+    let lost: String = lost.map(|why| format!(", withdrawn: {why}")).collect();
+    format!(
+        "{} {} bytes, {state}, {node}{lost}\n",
+        device.name, device.size
+    )
 }

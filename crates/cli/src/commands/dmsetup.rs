@@ -119,6 +119,7 @@ fn create(ctx: &Context, args: &Args, name: &str, file: Option<&&str>) -> Result
             _ => export,
         }),
         links: vec![dev_dir.join("mapper").join(&name)],
+        guard: Vec::new(),
         name,
     };
     let mut client = Client::connect_or_start(&env.run_dir())?;

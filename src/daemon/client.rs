@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::channel::Channel;
+use super::dm::{DmAnswer, DmAsk};
 use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Rename, Status};
 use super::server::SOCKET;
 use crate::error::{Error, Kind, Result};
@@ -147,6 +148,14 @@ impl Client {
     /// Makes links of devices again that are gone.
     pub fn make_links(&mut self, devices: Vec<String>) -> Result<()> {
         self.ask(&Ask::Links { devices }).map(drop)
+    }
+
+    /// Asks what only `dmsetup` asks.
+    pub fn dm(&mut self, ask: DmAsk) -> Result<DmAnswer> {
+        match self.ask(&Ask::Dm { ask })? {
+            Answer::Dm { answer } => Ok(answer),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Removes devices, by uuid or name.

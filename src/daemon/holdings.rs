@@ -88,6 +88,12 @@ impl Holding {
         })
     }
 
+    /// The device number of a block device.
+    pub fn device_number(&self) -> Option<(u32, u32)> {
+        let Key { block, id, .. } = self.order.key;
+        block.then(|| (rustix::fs::major(id.0), rustix::fs::minor(id.0)))
+    }
+
     /// Its descriptor, and that of its lock if it has one.
     pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         match self.backing.store() {

@@ -6,6 +6,7 @@
 //! * [`client`], [`proto`]: what commands use, and what they say;
 //! * [`server`]: socket, clients, beginning and end;
 //! * `supervisor`: making and removing devices; `change`: other names and permissions;
+//! * [`dm`]: what is beyond that for `dmsetup`;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
@@ -16,6 +17,7 @@
 mod change;
 mod channel;
 pub mod client;
+pub mod dm;
 mod guard;
 mod holdings;
 mod hub;

@@ -51,6 +51,22 @@ pub enum Order {
         /// Its number.
         number: u32,
     },
+    /// Give a message to a target. Answered by [`Report::Message`].
+    Message {
+        /// The device.
+        number: u32,
+        /// A sector that the target maps.
+        sector: u64,
+        /// At least one.
+        words: Vec<String>,
+    },
+    /// Look at a device. Answered by [`Report::Look`].
+    Look {
+        /// Its number.
+        number: u32,
+        /// How words of its table are to be shown.
+        names: BTreeMap<String, String>,
+    },
     /// Answer requests from now on.
     Serve,
     /// Figures.
@@ -134,6 +150,9 @@ pub struct DeviceOrder {
     pub live: Option<TableOrder>,
     /// Its gate is shut.
     pub suspended: bool,
+    /// When the gate was shut, what was written was not made durable.
+    #[serde(default)]
+    pub noflush: bool,
     /// It is shown as a file of its name.
     pub shown: bool,
     /// Its name for NBD clients, if it is exported to them.
@@ -168,6 +187,18 @@ pub enum Report {
     Done,
     /// Figures.
     Figures(Figures),
+    /// What a target says to a message, or the kernel's number for why it does not obey.
+    Message {
+        /// Its text, mostly empty.
+        outcome: Result<String, i32>,
+    },
+    /// What is seen of a device.
+    Look {
+        /// Status lines of the live table.
+        status: String,
+        /// Events that its targets have raised under this worker.
+        events: u64,
+    },
     /// A backing device, with its descriptors.
     Backing(BackingOrder),
     /// The folder, with its descriptors.

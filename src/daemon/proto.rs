@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::dm::{DmAnswer, DmAsk};
+
 /// A client's request.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -72,6 +74,11 @@ pub enum Ask {
     Deactivate {
         /// By uuid if it has one, else by name.
         devices: Vec<String>,
+    },
+    /// What only `dmsetup` asks.
+    Dm {
+        /// That.
+        ask: DmAsk,
     },
 }
 
@@ -152,6 +159,11 @@ pub enum Answer {
     },
     /// The status.
     Status(Box<Status>),
+    /// To `dmsetup`.
+    Dm {
+        /// The answer.
+        answer: DmAnswer,
+    },
     /// Not done; nothing has changed unless the text says so.
     Refused {
         /// Why, naming the object.

@@ -85,6 +85,9 @@ impl Supervisor {
                 .map(|()| Answer::Done),
             Ask::Links { devices } => self.make_links(&devices).map(|_| Answer::Done),
             Ask::Renew => self.renew().map(|()| Answer::Done),
+            Ask::Dm { ask } => Ok(Answer::Dm {
+                answer: self.answer_dm(ask),
+            }),
             Ask::Stop | Ask::Replace => Err("not now".into()),
         };
         done.unwrap_or_else(|text| Answer::Refused { text })
@@ -158,6 +161,7 @@ impl Supervisor {
             read_only: new.read_only,
             live: Some(live),
             suspended: false,
+            noflush: false,
             shown: false,
             nbd: None,
         };
@@ -261,6 +265,7 @@ impl Supervisor {
         let (number, entry) = self.find(name)?;
         let order = DeviceOrder {
             suspended: true,
+            noflush: false,
             ..entry.order
         };
         let failed = |e: String| format!("{name}: {e}");
@@ -552,6 +557,13 @@ impl Supervisor {
         let _ = self.hub.order(&Order::Drop { backings }, &[], |state, _| {
             gone.iter().for_each(|id| drop(state.holdings.remove(id)));
         });
+    }
+
+    /// Names of the devices that somebody has open.
+    pub(super) fn open_devices(&self) -> Vec<String> {
+        let status = self.status(true).map(|s| s.devices).unwrap_or_default();
+        let open = status.into_iter().filter(|d| d.open == Some(true));
+        open.map(|d| d.name).collect()
     }
 
     fn status(&self, open: bool) -> Result<Status, String> {

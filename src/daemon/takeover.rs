@@ -73,7 +73,11 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                     listener,
                 }));
             }
-            Report::Done | Report::Figures(_) | Report::Failed { .. } => {
+            Report::Done
+            | Report::Figures(_)
+            | Report::Message { .. }
+            | Report::Look { .. }
+            | Report::Failed { .. } => {
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }

@@ -13,11 +13,13 @@ use ulvm_engine::device::Device;
 use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Budget, Prepared, Volumes};
 use ulvm_engine::export::nbd;
+use ulvm_engine::io::Sectors;
 use ulvm_engine::limits::Settings;
 use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
-use ulvm_engine::table::Table;
+use ulvm_engine::table::{Slot, Table};
 use ulvm_engine::table_text::{Resolve, parse};
+use ulvm_engine::target::MessageError;
 
 use super::channel::Channel;
 use super::holdings::Holding;
@@ -175,8 +177,35 @@ impl Worker {
                 }
             }
             Order::Figures => return Ok(Report::Figures(self.figures())),
+            Order::Message {
+                number,
+                sector,
+                words,
+            } => {
+                let device = self.existing(number)?;
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let outcome = device.message(Sectors(sector), &words);
+                let outcome = outcome.map_err(MessageError::errno);
+                return Ok(Report::Message { outcome });
+            }
+            Order::Look { number, names } => return self.look(number, &names),
         }
         Ok(Report::Done)
+    }
+
+    fn existing(&self, number: u32) -> Result<&Arc<Device>, String> {
+        let above = self.devices.get(&number);
+        above.map(|a| &a.device).ok_or("no such device".into())
+    }
+
+    fn look(&self, number: u32, names: &BTreeMap<String, String>) -> Result<Report, String> {
+        let device = self.existing(number)?;
+        let name = |slot: &Slot| names.get(&slot.word).unwrap_or(&slot.word).clone();
+        let table = device.table();
+        Ok(Report::Look {
+            status: table.map_or(String::new(), |t| t.status_named(&name)),
+            events: device.event_count(),
+        })
     }
 
     fn figures(&self) -> Figures {
@@ -251,7 +280,7 @@ impl Worker {
         }
         device.set_read_only(order.read_only);
         let gate = match order.suspended {
-            true => device.suspend(true, PATIENCE),
+            true => device.suspend(!order.noflush, PATIENCE),
             false => device.resume(PATIENCE),
         };
         gate.map_err(|e| e.to_string())?;

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use crate::backend::Store;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventLog, What};
-use crate::io::{Op, SECTOR};
+use crate::io::{Op, SECTOR, Sectors};
 use crate::queue::Wake;
 use crate::stats::{Snapshot, Stats};
 use crate::table::Table;
+use crate::target::MessageError;
 
 /// How deep devices may lie on devices.
 const MAX_STACK: usize = 16;
@@ -41,7 +42,7 @@ pub struct Device {
     began: Instant,
     busy_since: AtomicU64,
     busy: AtomicU64,
-    /// Counts events, as `dmsetup info` shows it.
+    /// Counts what targets have raised, as `dmsetup info` shows it.
     events: AtomicU64,
     /// Flushes that failed.
     lost: AtomicU64,
@@ -161,7 +162,7 @@ impl Device {
     pub fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Acquire)
     }
-    /// Number of events so far.
+    /// Number of events that targets have raised so far; `dmsetup wait` waits for one more.
     pub fn event_count(&self) -> u64 {
         self.events.load(Ordering::Acquire)
     }
@@ -295,8 +296,18 @@ impl Device {
     }
 
     fn tell(&self, what: What) {
-        self.events.fetch_add(1, Ordering::AcqRel);
         self.log.push(&self.name(), what);
+    }
+
+    /// A target raises an event: something has changed that its status shows.
+    pub fn raise(&self) {
+        self.events.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Gives a message to the target of the live table that maps `sector`.
+    pub fn message(&self, sector: Sectors, words: &[&str]) -> Result<String, MessageError> {
+        let table = self.table().ok_or(MessageError::Unknown)?;
+        table.message(sector, words)
     }
 
     fn clock(&self, now: Instant) -> u64 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::backend::{Backing, Store};
 use crate::error::Error;
 use crate::io::{SECTOR, Sectors};
-use crate::target::{DevIndex, Target};
+use crate::target::{DevIndex, MessageError, Target};
 
 /// A run of sectors mapped by one target.
 #[derive(Debug)]
@@ -221,12 +221,33 @@ impl Table {
 
     /// As text, devices by the words they were given.
     pub fn text(&self) -> String {
-        self.lines(|target| target.args(&|d| self.slot(d).word.clone()))
+        self.text_named(&|slot| slot.word.clone())
+    }
+
+    /// As text, devices by the names that `name` gives them.
+    pub fn text_named(&self, name: &dyn Fn(&Slot) -> String) -> String {
+        self.lines(|target| target.args(&|d| name(self.slot(d))))
     }
 
     /// Status lines.
     pub fn status(&self) -> String {
-        self.lines(|target| target.status(&|d| self.slot(d).word.clone()))
+        self.status_named(&|slot| slot.word.clone())
+    }
+
+    /// Status lines, devices by the names that `name` gives them.
+    pub fn status_named(&self, name: &dyn Fn(&Slot) -> String) -> String {
+        self.lines(|target| target.status(&|d| name(self.slot(d))))
+    }
+
+    /// Gives a message to the target that maps `sector`.
+    pub fn message(&self, sector: Sectors, words: &[&str]) -> Result<String, MessageError> {
+        let unknown = MessageError::Unknown;
+        let offset = sector.0.checked_mul(SECTOR).ok_or(unknown)?;
+        let segment = self.find(offset).ok_or(unknown)?;
+        if words.is_empty() {
+            return Err(unknown);
+        }
+        self.segments[segment].target.message(words)
     }
 
     fn lines(&self, words: impl Fn(&dyn Target) -> String) -> String {

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use ulvm_engine::backend::Backing;
 use ulvm_engine::error::Error;
 use ulvm_engine::io::{Op, Sectors};
-use ulvm_engine::table::Table;
+use ulvm_engine::table::{Segment, Table};
 use ulvm_engine::table_text::{Resolve, parse};
-use ulvm_engine::target::{Piece, Plan};
+use ulvm_engine::target::{DevIndex, MessageError, Piece, Plan, Target, Use};
 
 /// Devices `d0`, `d1`... of as many MiB as the number after a colon says (16 by default).
 struct Memory;
@@ -272,4 +272,42 @@ fn the_historical_forms_work_as_written() {
         status.lines().next(),
         Some(format!("0 327680 striped 2 {m} {n} 1 AA").as_str())
     );
+}
+
+/// Answers a message with its own name and the words.
+#[derive(Debug)]
+struct Echo(&'static str);
+
+impl Target for Echo {
+    fn kind(&self) -> &'static str {
+        self.0
+    }
+    fn args(&self, _name: &dyn Fn(DevIndex) -> String) -> String {
+        String::new()
+    }
+    fn message(&self, words: &[&str]) -> Result<String, MessageError> {
+        Ok(format!("{} {}", self.0, words.join(" ")))
+    }
+    fn uses(&self, _len: Sectors) -> Vec<Use> {
+        Vec::new()
+    }
+    fn map(&self, _piece: &Piece, _now: Duration, _plan: &mut Plan) {}
+}
+
+#[test]
+fn a_message_goes_to_the_target_of_its_sector() {
+    let echo = |start, kind| Segment {
+        start: Sectors(start),
+        len: Sectors(8),
+        target: Box::new(Echo(kind)),
+    };
+    let table = Table::new(vec![echo(0, "low"), echo(8, "high")], Vec::new()).expect("table");
+    let say = |sector, words: &[&str]| table.message(Sectors(sector), words);
+    assert_eq!(say(7, &["a", "b"]), Ok("low a b".to_owned()));
+    assert_eq!(say(8, &["a"]), Ok("high a".to_owned()));
+    // Beyond the end there is nobody to ask, and nothing is asked without a word.
+    for sector in [16, u64::MAX] {
+        assert_eq!(say(sector, &["a"]), Err(MessageError::Unknown));
+    }
+    assert_eq!(say(0, &[]), Err(MessageError::Unknown));
 }

@@ -125,6 +125,12 @@ pub trait Target: Send + Sync + Debug {
         String::new()
     }
 
+    /// Does what a message (`dmsetup message`) asks, and answers it with a text, mostly an empty one.
+    /// There is at least one word. It may be asked a second time, by whoever did not get the answer.
+    fn message(&self, _words: &[&str]) -> Result<String, MessageError> {
+        Err(MessageError::Unknown)
+    }
+
     /// Ranges of backing devices the target covers, for checks of size and for `deps`.
     fn uses(&self, len: Sectors) -> Vec<Use>;
 
@@ -139,6 +145,38 @@ pub trait Target: Send + Sync + Debug {
 
     /// Called when the children are done and the plan asked for it. May change the data read.
     fn finish(&self, _piece: &Piece, _data: &mut [u8]) {}
+}
+
+/// Why a target does not do what a message asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageError {
+    /// It knows no such message (EINVAL).
+    Unknown,
+    /// Something else is under way that it would disturb (EBUSY).
+    Busy,
+    /// It tried, and this went wrong.
+    Failed(ErrorKind),
+}
+
+impl MessageError {
+    /// The kernel's number for it.
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::Unknown => libc::EINVAL,
+            Self::Busy => libc::EBUSY,
+            Self::Failed(kind) => kind.errno(),
+        }
+    }
+}
+
+impl std::fmt::Display for MessageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("the target knows no such message"),
+            Self::Busy => f.write_str("the target is busy with something else"),
+            Self::Failed(kind) => write!(f, "{kind}"),
+        }
+    }
 }
 
 /// A range of a backing device that a target covers.

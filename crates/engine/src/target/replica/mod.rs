@@ -6,6 +6,7 @@
 //! Everything here is pure: no clock, descriptor or thread.
 
 mod config;
+pub mod format;
 mod log;
 mod region_set;
 

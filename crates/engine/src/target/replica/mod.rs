@@ -7,6 +7,7 @@
 
 mod config;
 pub mod format;
+pub mod lines;
 mod log;
 mod region_set;
 

@@ -5,10 +5,12 @@
 //! the gate is shut and nothing is in flight.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::{Duration, Instant};
 
-use crate::backend::Store;
+use crate::backend::{Backing, Store};
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventLog, What};
 use crate::io::{Op, SECTOR, Sectors};
@@ -29,6 +31,14 @@ struct State {
     parked: Vec<Wake>,
 }
 
+/// Writes that were answered and turned out to be lost.
+#[derive(Debug, Default)]
+struct Lost {
+    times: u64,
+    /// Of the last failure.
+    kind: Option<ErrorKind>,
+}
+
 /// A device made of a table.
 #[derive(Debug)]
 pub struct Device {
@@ -44,8 +54,7 @@ pub struct Device {
     busy: AtomicU64,
     /// Counts what targets have raised, as `dmsetup info` shows it.
     events: AtomicU64,
-    /// Flushes that failed.
-    lost: AtomicU64,
+    lost: Mutex<Lost>,
     log: Arc<EventLog>,
     stats: Stats,
 }
@@ -88,7 +97,7 @@ impl Device {
             busy_since: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             events: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            lost: Mutex::default(),
             log,
             stats: Stats::new(),
         })
@@ -170,11 +179,27 @@ impl Device {
     /// flush; a device may have several users, and each of them has to be told. So each compares
     /// this with what it saw last, after a flush of its own.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Acquire)
+        self.lost_now().times
     }
-    /// A flush has failed. To be called before anybody is told.
-    pub(crate) fn flush_failed(&self) {
-        self.lost.fetch_add(1, Ordering::AcqRel);
+    /// What kind of failure it was the last time.
+    pub(crate) fn lost_kind(&self) -> Option<ErrorKind> {
+        self.lost_now().kind
+    }
+    fn lost_now(&self) -> MutexGuard<'_, Lost> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Counts flushes of a table's devices that have failed and were not counted here yet, as one loss;
+    /// gives the first of those devices. To be called before anybody is told. Who calls this after
+    /// such a failure finds it counted, whoever has counted it.
+    pub(crate) fn count_lost(&self, table: &Table) -> Option<Arc<Backing>> {
+        let mut lost = self.lost_now();
+        let slots = table.slots().iter();
+        // All of them are counted from now on.
+        let failed: Vec<_> = slots.filter(|s| s.take_flush_failure()).collect();
+        let first = Arc::clone(&failed.first()?.backing);
+        lost.times += 1;
+        lost.kind = Some(first.flush_failure());
+        Some(first)
     }
     /// Where events go.
     pub fn log(&self) -> &Arc<EventLog> {
@@ -229,7 +254,7 @@ impl Device {
         if let Some(table) = table.filter(|_| flush)
             && let Err(e) = crate::sync::flush_table(&table)
         {
-            self.flush_failed();
+            self.count_lost(&table);
             self.open();
             return Err(e);
         }
@@ -249,9 +274,8 @@ impl Device {
             let swapped = loaded.is_some();
             if swapped {
                 // What the old table's devices lost is not forgotten with it.
-                let old = state.active.iter().flat_map(|t| t.slots());
-                if old.filter(|s| s.take_flush_failure()).count() > 0 {
-                    self.flush_failed();
+                if let Some(old) = &state.active {
+                    self.count_lost(old);
                 }
                 state.active = loaded;
             }

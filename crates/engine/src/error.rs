@@ -87,7 +87,7 @@ pub struct IoError {
     /// Name of the device that failed: a backing device, or the device itself when no backing
     /// device was reached (error target, beyond the end).
     pub device: Arc<str>,
-    /// Sector (512 bytes) on that device.
+    /// Sector (512 bytes) on that device; 0 for a flush, which has none.
     pub sector: u64,
     /// Byte offset on the device the request was made to.
     pub offset: u64,
@@ -95,6 +95,9 @@ pub struct IoError {
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.op == OpKind::Flush {
+            return write!(f, "{}: {}: {}", self.device, self.op, self.kind);
+        }
         write!(
             f,
             "{}: {} at sector {}: {}",

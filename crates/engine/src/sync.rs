@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::backend::Store;
 use crate::backend::pool::{Pool, Threads};
+use crate::backend::{Backing, FileStore, Store, Syncing};
 use crate::buf::Buf;
 use crate::device::Device;
 use crate::error::{Error, IoError};
@@ -137,37 +137,54 @@ impl SyncDevice {
 /// Makes durable what was written to a table's backing devices.
 pub(crate) fn flush_table(table: &Table) -> Result<(), Error> {
     for slot in table.slots() {
-        let backing = &slot.backing;
-        let state = backing.flush_state();
-        match backing.store() {
+        match slot.backing.store() {
             Store::Mem(_) => {}
             Store::Device(lower) => {
                 if let Some(table) = lower.table() {
-                    flush_table(&table).inspect_err(|_| lower.flush_failed())?;
+                    flush_table(&table).inspect_err(|_| drop(lower.count_lost(&table)))?;
                 }
             }
-            Store::File(file) => {
-                let Some(mark) = state.needed() else {
-                    continue;
-                };
-                match rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&file.fd)) {
-                    Ok(()) => state.done(mark),
-                    Err(e) => {
-                        state.failed();
-                        slot.take_flush_failure();
-                        return Err(IoError {
-                            kind: file.kind_of(e, 0),
-                            op: crate::io::OpKind::Flush,
-                            device: Arc::clone(backing.name()),
-                            sector: 0,
-                            offset: 0,
-                        }
-                        .into());
-                    }
-                }
-            }
+            Store::File(file) => flush_file(&slot.backing, file)?,
         }
     }
+    Ok(())
+}
+
+fn flush_file(backing: &Arc<Backing>, file: &FileStore) -> Result<(), Error> {
+    let state = backing.flush_state();
+    let Some(mark) = state.needed() else {
+        return Ok(());
+    };
+    let mut syncing = Syncing::begin(backing);
+    let failure = match rustix::io::retry_on_intr(|| rustix::fs::fdatasync(&file.fd)) {
+        Ok(()) => {
+            let (woken, wake) = std::sync::mpsc::channel();
+            // Nobody hears it who does not wait; the sender goes when it has been called, or never will.
+            let waker = Box::new(move || {
+                let _ = woken.send(());
+            });
+            if !syncing.succeeded(waker) {
+                let _ = wake.recv();
+            }
+            syncing.overlapped()
+        }
+        Err(e) => {
+            let kind = file.kind_of(e, 0);
+            syncing.end(Some(kind));
+            Some(kind)
+        }
+    };
+    if let Some(kind) = failure {
+        return Err(IoError {
+            kind,
+            op: crate::io::OpKind::Flush,
+            device: Arc::clone(backing.name()),
+            sector: 0,
+            offset: 0,
+        }
+        .into());
+    }
+    state.done(mark);
     Ok(())
 }
 
@@ -248,7 +265,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Backing, OpenHow};
+    use crate::backend::OpenHow;
     use crate::error::ErrorKind;
     use crate::table_text::{Resolve, parse};
 

@@ -4,6 +4,7 @@
 pub(crate) mod choice;
 pub(crate) mod driver;
 mod file;
+mod flush;
 pub(crate) mod gate;
 mod image_lock;
 mod mem;
@@ -12,14 +13,14 @@ pub(crate) mod uring;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use file::{Direct, FileStore, Held, OpenHow};
+pub(crate) use flush::{FlushState, Syncing};
 pub use image_lock::ImageLock;
 pub use mem::MemStore;
 
 use crate::device::Device;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::io::SECTOR;
 
 /// A backing device.
@@ -136,64 +137,18 @@ impl Backing {
     pub fn flush_failures(&self) -> u64 {
         match &self.store {
             Store::Device(lower) => lower.lost(),
-            Store::Mem(_) | Store::File(_) => self.flush.failures.load(Ordering::Acquire),
+            Store::Mem(_) | Store::File(_) => self.flush.failures(),
         }
+    }
+    /// What kind the last failure of a flush was.
+    pub(crate) fn flush_failure(&self) -> ErrorKind {
+        let kind = match &self.store {
+            Store::Device(lower) => lower.lost_kind(),
+            Store::Mem(_) | Store::File(_) => self.flush.failure(),
+        };
+        kind.unwrap_or(ErrorKind::Io)
     }
     pub(crate) fn flush_state(&self) -> &FlushState {
         &self.flush
-    }
-}
-
-/// Which writes a flush has to cover. `written` is counted after a write has ended and before it
-/// is answered, so a flush that begins after the answer sees it.
-#[derive(Debug)]
-pub(crate) struct FlushState {
-    written: AtomicU64,
-    flushed: AtomicU64,
-    failures: AtomicU64,
-}
-
-impl FlushState {
-    /// Whatever was written before through other descriptors is taken for unflushed.
-    fn unknown() -> Self {
-        Self {
-            written: AtomicU64::new(1),
-            flushed: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        }
-    }
-    /// A write has ended.
-    pub(crate) fn wrote(&self) {
-        self.written.fetch_add(1, Ordering::Release);
-    }
-    /// The mark to give to [`Self::done`] if a flush is needed.
-    pub(crate) fn needed(&self) -> Option<u64> {
-        let written = self.written.load(Ordering::Acquire);
-        (self.flushed.load(Ordering::Acquire) < written).then_some(written)
-    }
-    /// A flush that began at `mark` succeeded.
-    pub(crate) fn done(&self, mark: u64) {
-        self.flushed.fetch_max(mark, Ordering::AcqRel);
-    }
-    /// A flush failed: what it should have covered may be lost, and the kernel will not say so
-    /// again.
-    pub(crate) fn failed(&self) {
-        self.failures.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flush_covers_what_ended_before_it() {
-        let f = FlushState::unknown();
-        let mark = f.needed().expect("the past is unknown");
-        f.wrote();
-        f.done(mark);
-        let mark = f.needed().expect("a write ended after the flush began");
-        f.done(mark);
-        assert_eq!(f.needed(), None);
     }
 }

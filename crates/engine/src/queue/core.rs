@@ -304,6 +304,7 @@ impl Core {
                 }
                 Message::Wake(Waiting::Request(id)) => self.retry(id),
                 Message::Wake(Waiting::Leaf(id)) => self.leaf_admitted(id),
+                Message::Wake(Waiting::Overlapped(id)) => self.leaf_overlapped(id),
                 Message::Stop => {
                     self.stopping = true;
                     self.at(LAST, Due::GiveUp);

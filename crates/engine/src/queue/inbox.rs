@@ -31,6 +31,8 @@ pub(crate) enum Waiting {
     Request(Id),
     /// An operation, for a file's gate: it has been let in.
     Leaf(Id),
+    /// A flush or durable write, for others of its file: they have ended.
+    Overlapped(Id),
 }
 
 /// How another thread names a task: by a number that the engine gave it.

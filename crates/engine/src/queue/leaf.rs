@@ -16,7 +16,7 @@ use super::slab::Id;
 use crate::backend::choice::{Route, route};
 use crate::backend::driver::{FileOp, FileOpKind, perform};
 use crate::backend::gate::Pass;
-use crate::backend::{Backing, FileStore, Store};
+use crate::backend::{Backing, FileStore, Store, Syncing};
 use crate::buf::{Buf, Lent, Slice};
 use crate::error::{ErrorKind, IoError};
 use crate::io::{Op, SECTOR};
@@ -43,6 +43,8 @@ pub(super) struct LeafOp {
     pass: Option<Pass>,
     /// RWF_DSYNC does not work here, or was not used: an fdatasync must follow.
     sync_after: bool,
+    /// Of flushes and durable writes.
+    syncing: Option<Syncing>,
 }
 
 #[derive(Debug)]
@@ -142,6 +144,7 @@ impl Core {
             aside: by == By::Other && !file.direct && file.hints.warm(),
             pass: None,
             sync_after: false,
+            syncing: None,
         });
         self.leaf_pass(id);
     }
@@ -182,7 +185,7 @@ impl Core {
     fn leaf_next(&mut self, id: Id, mut next: Next) {
         loop {
             match next {
-                Next::End(result) => return self.leaf_end(id, result),
+                Next::End(result) => return self.leaf_called(id, result),
                 Next::Call(op) if self.mode == Mode::Shared => return self.submit_file(id, op),
                 Next::Call(mut op) => {
                     let result = perform(&mut op);
@@ -196,26 +199,50 @@ impl Core {
         }
     }
 
+    /// All calls have ended.
+    fn leaf_called(&mut self, id: Id, result: Result<(), (ErrorKind, u64)>) {
+        let Some(leaf) = self.leaves.get_mut(id) else {
+            return;
+        };
+        let (mut direct, pass) = (false, leaf.pass.take());
+        if let Store::File(file) = leaf.backing.store() {
+            direct = file.direct;
+            pass.into_iter().for_each(|pass| file.gate.leave(pass));
+        }
+        let Some(mut syncing) = leaf.syncing.take() else {
+            return self.leaf_end(id, result);
+        };
+        // A durable write past the page cache has its own errors.
+        if result.is_err() || direct && leaf.op != Op::Flush {
+            syncing.end(result.err().map(|(kind, _)| kind));
+            return self.leaf_end(id, result);
+        }
+        let wake = self.wake(Waiting::Overlapped(id));
+        let ended = syncing.succeeded(Box::new(|| wake.wake()));
+        if let Some(leaf) = self.leaves.get_mut(id) {
+            leaf.syncing = Some(syncing);
+        }
+        if ended {
+            self.leaf_overlapped(id);
+        }
+    }
+
+    /// The flushes and durable writes that overlapped this one have ended too.
+    pub(super) fn leaf_overlapped(&mut self, id: Id) {
+        let Some(leaf) = self.leaves.get(id) else {
+            return;
+        };
+        let failure = leaf.syncing.as_ref().and_then(Syncing::overlapped);
+        let result = failure.map_or(Ok(()), |kind| Err((kind, leaf.offset)));
+        self.leaf_end(id, result);
+    }
+
     fn leaf_end(&mut self, id: Id, result: Result<(), (ErrorKind, u64)>) {
         let Some(leaf) = self.leaves.remove(id) else {
             return;
         };
-        if let (Store::File(file), Some(pass)) = (leaf.backing.store(), leaf.pass) {
-            file.gate.leave(pass);
-        }
-        match (&result, leaf.op) {
-            (Ok(()), Op::Flush) => {
-                if let Stage::Sync(Some(mark)) = &leaf.stage {
-                    leaf.backing.flush_state().done(*mark);
-                }
-            }
-            (Err(_), Op::Flush) => {
-                leaf.backing.flush_state().failed();
-                self.flush_failure_told(leaf.of, |b| Arc::ptr_eq(b, &leaf.backing));
-            }
-            // A durable write that fails may be told of the loss of others before it.
-            (Err(_), op) if op.fua() => leaf.backing.flush_state().failed(),
-            _ => {}
+        if let (Ok(()), Op::Flush, Stage::Sync(Some(mark))) = (&result, leaf.op, &leaf.stage) {
+            leaf.backing.flush_state().done(*mark);
         }
         let LeafOp {
             of,
@@ -292,11 +319,18 @@ impl LeafOp {
     }
 
     fn first(&mut self, zeroes: &mut Lent) -> Next {
+        if self.op.fua() {
+            // A failure may be one of others' writes before it.
+            self.syncing = Some(Syncing::begin(&self.backing));
+        }
         match self.op {
             Op::Read | Op::Write { .. } => self.part(zeroes),
             Op::Flush => match self.backing.flush_state().needed() {
                 None => Next::End(Ok(())),
-                mark => self.sync(mark),
+                mark => {
+                    self.syncing = Some(Syncing::begin(&self.backing));
+                    self.sync(mark)
+                }
             },
             Op::Discard | Op::WriteZeroes { unmap: true, .. } => self.free(FileOpKind::Punch),
             Op::WriteZeroes { unmap: false, .. } => self.free(FileOpKind::Zero),

@@ -10,12 +10,11 @@ use super::inbox::Waiting;
 use super::slab::Id;
 use super::task::{Event, TaskKey};
 use super::walk::Walk;
-use crate::backend::{Backing, Store};
 use crate::buf::Lent;
 use crate::device::{Answered, Device, Enter};
 use crate::error::{ErrorKind, IoError};
 use crate::io::{Completion, Op, Request, SECTOR};
-use crate::table::{Slot, Table};
+use crate::table::Table;
 use crate::target::Piece;
 
 /// Who made a request.
@@ -63,6 +62,8 @@ pub(super) struct Active {
     pub(super) pending: u32,
     pub(super) walk: Walk,
     pub(super) error: Option<IoError>,
+    /// [`Device::lost`] when a flush began.
+    lost: u64,
 }
 
 impl Core {
@@ -147,6 +148,7 @@ impl Core {
             pending: 1,
             walk: Walk::new(op),
             error: None,
+            lost: 0,
         })
     }
 
@@ -191,9 +193,7 @@ impl Core {
         let inside = end.is_some_and(|end| end <= table.len().0 * SECTOR);
         active.table = Some(Arc::clone(&table));
         if active.op == Op::Flush {
-            if let Some(lost) = lost_below(&table) {
-                self.fail(id, |_| lost);
-            }
+            active.lost = active.device.lost();
         } else if !inside {
             return self.refuse(id, ErrorKind::Invalid);
         }
@@ -212,35 +212,21 @@ impl Core {
         }
     }
 
-    /// A flush of a backing device failed. If it was a flush that asked for it, the request's answer
-    /// says so, and it need not be said again.
-    pub(super) fn flush_failure_told(&self, of: ChildOf, is_it: impl Fn(&Arc<Backing>) -> bool) {
-        let request = self.active.get(of.request);
-        let table = request
-            .filter(|a| a.op == Op::Flush)
-            .and_then(|a| a.table.as_ref());
-        for slot in table.iter().flat_map(|t| t.slots()) {
-            if is_it(&slot.backing) {
-                slot.take_flush_failure();
-            }
-        }
-    }
-
-    /// A flush has been answered by all below. Did another's fail meanwhile, which the kernel told
-    /// to that one only?
+    /// A flush has been answered by all below. Has something been lost in its time that was not told
+    /// to it, but to another flush, of this device or of one beside it?
     fn flush_ended(&mut self, active: &mut Active) {
-        if active.error.is_none() {
-            active.error = active.table.iter().find_map(|t| lost_below(t));
-        }
-        if active.error.is_some() {
-            active.device.flush_failed();
-        }
-        if let (Some(_), Origin::Child(of)) = (&active.error, active.origin) {
-            let device = &active.device;
-            self.flush_failure_told(
-                of,
-                |b| matches!(b.store(), Store::Device(lower) if Arc::ptr_eq(lower, device)),
-            );
+        let Some(table) = &active.table else {
+            return;
+        };
+        let lost = active.device.count_lost(table);
+        let counted = active.device.lost() != active.lost;
+        if active.error.is_none() && (lost.is_some() || counted) {
+            let kind = active.device.lost_kind().unwrap_or(ErrorKind::Io);
+            let device = lost.map(|backing| Arc::clone(backing.name()));
+            active.error = Some(IoError {
+                device: device.unwrap_or_else(|| active.device.name()),
+                ..own_error(active, kind, 0)
+            });
         }
     }
 
@@ -286,23 +272,6 @@ impl Core {
             }
         }
     }
-}
-
-/// A flush of a backing device failed, and the table's device does not know it yet.
-fn lost_below(table: &Table) -> Option<IoError> {
-    let told = |slot: &Slot| {
-        slot.take_flush_failure()
-            .then(|| Arc::clone(slot.backing.name()))
-    };
-    // All of them count as told from now on.
-    let lost: Vec<_> = table.slots().iter().filter_map(told).collect();
-    lost.into_iter().next().map(|device| IoError {
-        kind: ErrorKind::Io,
-        op: Op::Flush.kind(),
-        device,
-        sector: 0,
-        offset: 0,
-    })
 }
 
 pub(super) fn own_error(active: &Active, kind: ErrorKind, offset: u64) -> IoError {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::backend::driver::{Driver, FileOp, FileOpKind, Happened, Interest};
-use crate::backend::{Backing, OpenHow};
+use crate::backend::{Backing, OpenHow, Syncing};
 use crate::buf::Buf;
 use crate::device::Device;
 use crate::io::{Completion, Request};
@@ -25,7 +25,9 @@ struct Seen {
     under_way: VecDeque<(u64, FileOp)>,
     most: usize,
     kinds: Vec<FileOpKind>,
-    flushes_fail: bool,
+    /// Numbers of the operations that fail, in the order they were asked for.
+    fails: Vec<usize>,
+    ended: usize,
 }
 
 /// Ends one operation at a time, the oldest first.
@@ -46,7 +48,8 @@ impl Driver for Slow {
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {
         let mut seen = self.0.borrow_mut();
         if let Some((tag, op)) = seen.under_way.pop_front() {
-            let fails = seen.flushes_fail && op.kind == FileOpKind::Sync;
+            let fails = seen.fails.contains(&seen.ended);
+            seen.ended += 1;
             let len = op
                 .mem
                 .as_ref()
@@ -94,14 +97,16 @@ impl Resolve for Files {
     }
 }
 
+/// A file of 1 MiB, used through the page cache.
+fn file(name: &str) -> (String, Arc<Backing>) {
+    let file = tempfile::NamedTempFile::new().expect("tempfile");
+    file.as_file().set_len(1 << 20).expect("set_len");
+    let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
+    (name.to_owned(), Arc::new(backing))
+}
+
 /// Two files of 1 MiB in stripes of one sector.
 fn small_stripes() -> Arc<Device> {
-    let file = |name: &str| {
-        let file = tempfile::NamedTempFile::new().expect("tempfile");
-        file.as_file().set_len(1 << 20).expect("set_len");
-        let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
-        (name.to_owned(), Arc::new(backing))
-    };
     let mut files = Files(vec![file("a"), file("b")]);
     let table = parse("0 4096 striped 2 1 a 0 b 0", &mut files).expect("table");
     Device::with_table("d", table)
@@ -109,17 +114,23 @@ fn small_stripes() -> Arc<Device> {
 
 /// Makes the requests together; gives what the driver saw and the answers in their order.
 fn run(device: &Arc<Device>, seen: Seen, requests: Vec<Request>) -> (Seen, Vec<Completion>) {
+    run_each(vec![(device, requests)], seen)
+}
+
+fn run_each(asked: Vec<(&Arc<Device>, Vec<Request>)>, seen: Seen) -> (Seen, Vec<Completion>) {
     let seen = Rc::new(RefCell::new(seen));
     let inbox = Inbox::new().expect("inbox");
     let driver = Box::new(Slow(Rc::clone(&seen)));
     let mut core = Core::new(0, Mode::Shared, driver, inbox);
     let answers = Arc::new(Mutex::new(Vec::new()));
-    let expected = requests.len();
-    core.spawn(Box::new(Asks {
-        device: Arc::clone(device),
-        requests,
-        answers: Arc::clone(&answers),
-    }));
+    let expected: usize = asked.iter().map(|(_, requests)| requests.len()).sum();
+    for (device, requests) in asked {
+        core.spawn(Box::new(Asks {
+            device: Arc::clone(device),
+            requests,
+            answers: Arc::clone(&answers),
+        }));
+    }
     core.run_until(|| answers.lock().expect("one thread").len() == expected);
     let answers = std::mem::take(&mut *answers.lock().expect("one thread"));
     (seen.take(), answers)
@@ -194,7 +205,7 @@ fn a_durable_write_of_many_pieces_is_flushed_once_per_file() {
 fn a_durable_write_whose_flush_fails_has_failed_and_so_have_those_before_it() {
     let device = small_stripes();
     let broken = Seen {
-        flushes_fail: true,
+        fails: vec![8, 9],
         ..Seen::default()
     };
     let write = Request::write(4096, Buf::zeroed(4096), true).aside();
@@ -211,10 +222,7 @@ fn a_durable_write_whose_flush_fails_has_failed_and_so_have_those_before_it() {
 
 #[test]
 fn a_flush_reaches_each_file_of_many_segments_once() {
-    let file = tempfile::NamedTempFile::new().expect("tempfile");
-    file.as_file().set_len(1 << 20).expect("set_len");
-    let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
-    let mut files = Files(vec![("a".to_owned(), Arc::new(backing))]);
+    let mut files = Files(vec![file("a")]);
     let lines = (0..2048).map(|n| format!("{n} 1 linear a {}\n", 2047 - n));
     let table = parse(&lines.collect::<String>(), &mut files).expect("table");
     let device = Device::with_table("d", table);
@@ -230,4 +238,96 @@ fn a_child_takes_no_more_memory_than_the_formula_says() {
     let lower = size_of::<super::super::request::Active>();
     let largest = leaf + lower;
     assert!(largest <= 800, "{leaf} + {lower}");
+}
+
+#[test]
+fn a_failed_flush_is_told_to_all_that_overlap_it() {
+    let mut files = Files(vec![file("a")]);
+    let mut device = || Device::with_table("d", parse("0 64 linear a 0", &mut files).expect("t"));
+    let (one, other) = (device(), device());
+    let broken = || Seen {
+        fails: vec![1],
+        ..Seen::default()
+    };
+    let clean = || {
+        run_each(
+            vec![
+                (&one, vec![Request::flush()]),
+                (&other, vec![Request::flush()]),
+            ],
+            Seen::default(),
+        )
+        .1
+    };
+    let failures = |answers: &[Completion]| -> Vec<bool> {
+        answers.iter().map(|a| a.result.is_err()).collect()
+    };
+    // The kernel says that the first has succeeded, and then that the second has failed.
+    let (_, answers) = run(&one, broken(), vec![Request::flush(), Request::flush()]);
+    assert_eq!(
+        failures(&answers),
+        [true, true],
+        "both may have lost something"
+    );
+    assert_eq!(one.lost(), 1, "one loss");
+    let mut told = failures(&clean());
+    told.sort_unstable();
+    assert_eq!(
+        told,
+        [false, true],
+        "the device beside it was not told before"
+    );
+    assert_eq!(failures(&clean()), [false, false], "told once");
+
+    let both = vec![
+        (&one, vec![Request::flush()]),
+        (&other, vec![Request::flush()]),
+    ];
+    write(&one);
+    let (seen, answers) = run_each(both, broken());
+    assert_eq!(seen.kinds, [FileOpKind::Sync; 2]);
+    assert_eq!(failures(&answers), [true, true], "whatever device it was");
+    assert_eq!(failures(&clean()), [false, false], "told once");
+
+    write(&one);
+    let fua = Request::write(0, Buf::zeroed(512), true);
+    let (_, answers) = run(&one, broken(), vec![fua, Request::flush()]);
+    assert_eq!(
+        failures(&answers),
+        [true, true],
+        "the page it wrote may be lost"
+    );
+}
+
+#[test]
+fn a_flush_is_not_skipped_for_one_that_may_yet_fail() {
+    let mut files = Files(vec![file("a")]);
+    let device = Device::with_table("d", parse("0 64 linear a 0", &mut files).expect("t"));
+    let mut syncing = Syncing::begin(&files.0[0].1);
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let asking = {
+        let answers = Arc::clone(&answers);
+        std::thread::spawn(move || {
+            let mut sync = SyncDevice::new(device).expect("sync");
+            for _ in 0..2 {
+                let result = sync.flush();
+                answers.lock().expect("lock").push(result.is_err());
+            }
+        })
+    };
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while files.0[0].1.flush_state().waiting() == 0 {
+        assert!(std::time::Instant::now() < end, "it does not wait");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(answers.lock().expect("lock").is_empty());
+    assert!(files.0[0].1.flush_state().needed().is_some());
+    syncing.end(Some(ErrorKind::NoSpace));
+    asking.join().expect("no panic");
+    assert_eq!(*answers.lock().expect("lock"), [true, false]);
+}
+
+fn write(device: &Arc<Device>) {
+    let mut sync = SyncDevice::new(Arc::clone(device)).expect("sync");
+    sync.write_at(0, &[1; 512]).expect("write");
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub state_dir: PathBuf,
 }
 
+/// A file for ulvm's own settings, the section `ulvm`, which LVM2 calls unknown in its own files.
+const OWN_FILE: &str = "ulvm.conf";
 /// Largest configuration file read.
 const FILE_MAX: u64 = 16 << 20;
 
@@ -57,7 +59,7 @@ impl Config {
             })?;
             config.layers.push((Origin::CommandLine, section));
         }
-        for name in ["lvmlocal.conf", "lvm.conf"] {
+        for name in ["lvmlocal.conf", "lvm.conf", OWN_FILE] {
             config.add_file(&env.system_dir().join(name))?;
         }
         for (n, name) in profiles.iter().enumerate() {

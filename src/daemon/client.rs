@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::channel::Channel;
 use super::dm::{DmAnswer, DmAsk};
 use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Rename, Status};
-use super::server::SOCKET;
+use super::server::{SOCKET, WORKER_SOCKET};
 use crate::error::{Error, Kind, Result};
 
 /// What the daemon prints when clients can connect.
@@ -25,8 +25,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Client(Channel);
 
 impl Client {
-    /// To the daemon of a run directory; none if there is none.
+    /// To the daemon of a run directory; none if there is none. Where a worker serves on that has lost
+    /// its supervisor, one is started: otherwise its devices would be taken for inactive.
     pub fn connect(run_dir: &Path) -> Result<Option<Self>> {
+        match Self::connect_only(run_dir)? {
+            None if UnixStream::connect(run_dir.join(WORKER_SOCKET)).is_ok() => {
+                let started = start(run_dir);
+                match Self::connect_only(run_dir)? {
+                    None => started.map(|()| None),
+                    client => Ok(client),
+                }
+            }
+            client => Ok(client),
+        }
+    }
+
+    /// The same, but nothing is started.
+    pub(super) fn connect_only(run_dir: &Path) -> Result<Option<Self>> {
         let began = Instant::now();
         loop {
             let Some(mut client) = Self::reach(run_dir)? else {

@@ -19,6 +19,7 @@ use ulvm_engine::device::Device;
 use ulvm_engine::export::fuse::{Mounted, Negotiated, mount};
 
 use super::channel::Channel;
+use super::events::{Class, Events};
 use super::guard::GuardPv;
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
@@ -224,6 +225,7 @@ pub struct Hub {
     listener: OwnedFd,
     queues: usize,
     lock_memory: bool,
+    events: Events,
 }
 
 /// A worker that has lost its supervisor, and all that it kept.
@@ -258,8 +260,14 @@ pub struct Health {
 
 impl Hub {
     /// Without a worker. Supervisors that take over will come to `listener`.
-    pub fn new(listener: OwnedFd, queues: usize, lock_memory: bool) -> io::Result<Self> {
+    pub fn new(
+        listener: OwnedFd,
+        queues: usize,
+        lock_memory: bool,
+        events: Events,
+    ) -> io::Result<Self> {
         Ok(Self {
+            events,
             inner: Mutex::default(),
             changed: Condvar::new(),
             resent: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -272,7 +280,11 @@ impl Hub {
 
     /// With the worker of a supervisor that has died. What else it kept goes to
     /// [`keep`](Self::keep).
-    pub fn of_orphan(orphan: Orphan, lock_memory: bool) -> io::Result<(Self, Alive)> {
+    pub fn of_orphan(
+        orphan: Orphan,
+        lock_memory: bool,
+        events: Events,
+    ) -> io::Result<(Self, Alive)> {
         let pid = i32::try_from(orphan.pid).ok();
         let pid = pid.and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
@@ -292,6 +304,7 @@ impl Hub {
             ..Inner::default()
         };
         let hub = Self {
+            events,
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             resent: orphan.resent,
@@ -305,6 +318,11 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where events are told.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     /// Queues of the worker.
@@ -512,6 +530,7 @@ impl Hub {
         ];
         must(channel, &begin, &fds)?;
         drop(write_end);
+        must(channel, &Order::Events, &[self.events.as_fd()])?;
         let (holdings, devices, notes, folder, nbd) = self.look(|state| {
             let holdings: Vec<Holding> = state.holdings.values().cloned().collect();
             let notes = state.devices.iter().map(|(n, e)| (*n, e.note()));
@@ -558,6 +577,9 @@ impl Hub {
             }
             inner.restarts += 1;
             inner.last_pause = Some(died.elapsed());
+            let (pid, pause) = (child.id(), died.elapsed().as_micros());
+            let text = format!("worker {pid} took the place of one that died, after {pause} us");
+            self.events.tell(Class::Restarted, None, text);
         }
         inner.link = Some(channel);
         inner.worker_pid = Some(child.id());

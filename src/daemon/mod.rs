@@ -9,6 +9,7 @@
 //! * [`dm`]: what is beyond that for `dmsetup`;
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
+//! * [`events`]: what has happened, for whoever wants to know;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
 //! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
@@ -18,10 +19,12 @@ mod change;
 mod channel;
 pub mod client;
 pub mod dm;
+pub mod events;
 mod guard;
 mod holdings;
 mod hub;
 mod nbd;
+mod news;
 mod nodes;
 mod order;
 mod process;

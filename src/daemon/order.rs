@@ -32,6 +32,8 @@ pub enum Order {
     },
     /// The folder. With the connection's first descriptor, and one clone of it for each queue.
     Folder(FolderOrder),
+    /// The socket that events go into. With its descriptor.
+    Events,
     /// The NBD server's listening sockets. With their descriptors, in this order.
     Nbd(NbdOrder),
     /// What a supervisor has to know of a device, and the worker only keeps.

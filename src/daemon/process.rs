@@ -34,13 +34,20 @@ impl Program {
 
     /// Starts a worker that takes its orders from `socket`.
     pub fn worker(&self, socket: UnixStream) -> io::Result<Child> {
+        self.start(WORKER_NAME, &[], socket.into())
+    }
+
+    /// Starts the program under a name, which tells it what to be.
+    pub fn start(&self, name: &str, args: &[&str], stdin: OwnedFd) -> io::Result<Child> {
         Command::new(PathBuf::from(format!(
             "/proc/self/fd/{}",
             self.0.as_raw_fd()
         )))
-        .arg0(WORKER_NAME)
+        .arg0(name)
+        .args(args)
         .env_clear()
-        .stdin(Stdio::from(OwnedFd::from(socket)))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::from(stdin))
         .stdout(Stdio::null())
         // A group of its own: what a terminal sends to the supervisor is not for it.
         .process_group(0)

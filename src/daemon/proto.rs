@@ -180,6 +180,9 @@ pub struct Status {
     pub supervisor_pid: u32,
     /// Process that does the I/O; none while a new one is being started.
     pub worker_pid: Option<u32>,
+    /// Process that writes the log of events and runs their commands.
+    #[serde(default)]
+    pub scribe_pid: Option<u32>,
     /// How often a worker was started in the place of one that died.
     pub restarts: u64,
     /// How long the last such start took, from the death on, in microseconds.

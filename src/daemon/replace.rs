@@ -56,7 +56,7 @@ pub fn replace(run_dir: &Path) -> Result<Status> {
 fn again(run_dir: &Path) -> Result<Client> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
-        if let Some(client) = Client::connect(run_dir)? {
+        if let Some(client) = Client::connect_only(run_dir)? {
             return Ok(client);
         }
         std::thread::sleep(LOOK);

@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use super::channel::Channel;
+use super::events::{Class, Commands, Events};
 use super::hub::{Alive, Hub};
 use super::nbd;
 use super::nodes;
+use super::order::Order;
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
 use super::replace;
@@ -28,7 +30,7 @@ use crate::sys::EndSignals;
 /// Name of the socket in the run directory.
 pub const SOCKET: &str = "daemon.sock";
 /// Name of the socket at which a worker waits that has lost its supervisor.
-const WORKER_SOCKET: &str = "worker.sock";
+pub(super) const WORKER_SOCKET: &str = "worker.sock";
 /// Clients at a time.
 const CLIENTS_MAX: usize = 64;
 /// A daemon without devices and clients ends after this time.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub run_dir: PathBuf,
     /// Leave the terminal and its session, and end when nothing is active.
     pub detach: bool,
+    /// What is run when something happens.
+    pub commands: Commands,
     /// How often the metadata of live volumes are looked at; never, if none.
     pub watch: Option<Duration>,
 }
@@ -68,9 +72,12 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     let _only = lock(&run_dir)?;
     let folder = run_dir.join("volumes");
     let program = Program::copy().map_err(|e| Error::io("copying the program to memory", e))?;
+    let program = Arc::new(program);
     let locked = rustix::process::geteuid().is_root() && process::lock_memory();
     process::spare();
-    let (hub, alive) = hub(&run_dir, &folder, locked)?;
+    let events = Events::start(Arc::clone(&program), &run_dir, settings.commands.clone())
+        .map_err(|e| Error::io("starting the writer of the log", e))?;
+    let (hub, alive) = hub(&run_dir, &folder, locked, events)?;
     let keeper = keep(&hub, program, alive)?;
     let server = Arc::new(Server {
         settings: Settings {
@@ -104,17 +111,27 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
 }
 
 /// The state to begin with: that of a worker which has lost its supervisor, else none.
-fn hub(run_dir: &Path, folder: &Path, locked: bool) -> Result<(Arc<Hub>, Option<Alive>)> {
+fn hub(
+    run_dir: &Path,
+    folder: &Path,
+    locked: bool,
+    events: Events,
+) -> Result<(Arc<Hub>, Option<Alive>)> {
     let socket = run_dir.join(WORKER_SOCKET);
     let failed = |e| Error::io("taking over from a daemon that has died", e);
     if let Some(orphan) = takeover::orphan(&socket).map_err(failed)? {
-        let (hub, alive) = Hub::of_orphan(orphan, locked).map_err(failed)?;
+        let (hub, alive) = Hub::of_orphan(orphan, locked, events).map_err(failed)?;
+        let told = hub.order(&Order::Events, &[hub.events().as_fd()], |_, _| ());
+        told.map_err(|e| failed(io::Error::other(e)))?;
+        let pid = std::process::id();
+        let text = format!("supervisor {pid} has taken over from a worker");
+        hub.events().tell(Class::TakenOver, None, text);
         return Ok((Arc::new(hub), Some(alive)));
     }
     clean(folder);
     let listener = listen(&socket)?;
     let queues = ulvm_engine::limits::Settings::default().clamped().queues;
-    let hub = Hub::new(listener.into(), queues, locked);
+    let hub = Hub::new(listener.into(), queues, locked, events);
     let hub = hub.map_err(|e| Error::io("an event descriptor", e))?;
     Ok((Arc::new(hub), None))
 }
@@ -177,7 +194,7 @@ fn clean(folder: &Path) {
 
 fn keep(
     hub: &Arc<Hub>,
-    program: Program,
+    program: Arc<Program>,
     alive: Option<Alive>,
 ) -> Result<std::thread::JoinHandle<()>> {
     let (tell, told) = mpsc::channel();
@@ -265,6 +282,7 @@ impl Server {
             let mut fds = [PollFd::new(listener, PollFlags::IN)];
             // Interrupted or timed out: the reasons to go on are looked at again.
             let _ = rustix::event::poll(&mut fds, Some(&wait));
+            self.supervisor.events().tell_dropped();
             while let Ok((socket, _)) = listener.accept() {
                 self.welcome(socket);
             }

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use ulvm_engine::backend::Backing;
 use ulvm_engine::device::Device;
-use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Mounted, Volumes};
 use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
+use super::events::Events;
 use super::guard::{GuardPv, Readings};
 use super::holdings::{self, Holding, path_of};
 use super::hub::{Entry, FolderHeld, Hub, State};
 use super::nbd::{self, NbdHeld};
+use super::news::News;
 use super::nodes::{self, LoopNode, Node};
 use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
@@ -40,8 +41,6 @@ pub struct Supervisor {
     pub(super) changing: Mutex<()>,
     /// Metadata of live volumes.
     pub(super) readings: Readings,
-    /// What the supervisor itself has to tell.
-    pub(super) log: Arc<EventLog>,
 }
 
 impl Supervisor {
@@ -53,8 +52,12 @@ impl Supervisor {
             locked,
             changing: Mutex::new(()),
             readings: Readings::default(),
-            log: Arc::default(),
         }
+    }
+
+    /// Where events are told.
+    pub fn events(&self) -> &Events {
+        self.hub.events()
     }
 
     /// Are there devices?
@@ -64,6 +67,7 @@ impl Supervisor {
 
     /// Answers a request. [`Ask::Stop`] and [`Ask::Replace`] are not for this.
     pub fn answer(&self, ask: Ask) -> Answer {
+        let news = News::of(&ask, &self.hub);
         let done = match ask {
             Ask::Hello => Ok(Answer::Done),
             Ask::Status { open } => self.status(open).map(|s| Answer::Status(Box::new(s))),
@@ -90,6 +94,7 @@ impl Supervisor {
             }),
             Ask::Stop | Ask::Replace => Err("not now".into()),
         };
+        news.tell(&self.hub, done.is_ok());
         done.unwrap_or_else(|text| Answer::Refused { text })
     }
 
@@ -586,6 +591,7 @@ impl Supervisor {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             supervisor_pid: std::process::id(),
             worker_pid: health.worker_pid,
+            scribe_pid: self.events().scribe(),
             restarts: health.restarts,
             pause_us: health.last_pause.map(|p| p.as_micros() as u64),
             resent: health.resent,

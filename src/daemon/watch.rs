@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use ulvm_engine::event::What;
-
+use super::events::Class;
 use super::guard::{self, GuardPv, Lost, Range, Volume};
 use super::hub::{Entry, State};
 use super::order::{DeviceOrder, Order, TableOrder};
@@ -91,7 +90,7 @@ impl Supervisor {
         });
         if known.as_ref() != Some(&why) {
             let name = entry.model.name();
-            self.log.push(&name, What::Withdrawn(why));
+            self.events().tell(Class::Lost, Some(&name), why);
         }
         // A worker that dies over this is given it again.
         let _ = self.keep(number);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ulvm_engine::backend::Backing;
@@ -22,6 +22,7 @@ use ulvm_engine::table_text::{Resolve, parse};
 use ulvm_engine::target::MessageError;
 
 use super::channel::Channel;
+use super::events::{self, Sender};
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
 use super::order::{
@@ -31,6 +32,9 @@ use super::process;
 
 /// How long a device's requests may take to end before a table is swapped or the device goes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Stacks of threads beside the engine's: small, since they are locked in memory.
+const STACK: usize = 256 << 10;
 
 struct Above {
     order: DeviceOrder,
@@ -58,6 +62,8 @@ struct Worker {
     backings: HashMap<u64, Holding>,
     devices: BTreeMap<u32, Above>,
     log: Arc<EventLog>,
+    /// Where what the engine tells is sent to.
+    sender: Option<Arc<Mutex<Arc<Sender>>>>,
     /// Servers that wait for the order to serve.
     prepared: Option<Prepared>,
     /// What NBD clients find.
@@ -135,6 +141,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         backings: HashMap::new(),
         devices: BTreeMap::new(),
         log: Arc::default(),
+        sender: None,
         prepared: None,
         exports: Arc::default(),
         pinned: false,
@@ -155,6 +162,7 @@ impl Worker {
                 }
             }
             Order::Folder(order) => self.folder(order, fds)?,
+            Order::Events => self.events(fds)?,
             Order::Nbd(order) => {
                 self.kept.nbd = Some(NbdHeld::taken_over(order, fds)?);
                 if self.serving {
@@ -216,6 +224,25 @@ impl Worker {
             locked: self.locked,
             nbd_users: self.nbd_users(),
         }
+    }
+
+    /// Has events sent to another place from now on.
+    fn events(&mut self, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        let sender = Arc::new(Sender::new(fds.pop().ok_or("a descriptor is missing")?));
+        if let Some(place) = &self.sender {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = sender;
+            return Ok(());
+        }
+        let place = Arc::new(Mutex::new(sender));
+        self.sender = Some(Arc::clone(&place));
+        let log = Arc::clone(&self.log);
+        let now = move || Arc::clone(&place.lock().unwrap_or_else(PoisonError::into_inner));
+        std::thread::Builder::new()
+            .name("ulvm-events".into())
+            .stack_size(STACK)
+            .spawn(move || events::forward(&log, now))
+            .map(drop)
+            .map_err(|e| e.to_string())
     }
 
     /// Begins to take NBD clients, if there is a place for them to come to.
@@ -311,12 +338,15 @@ impl Worker {
         if before == order.nbd {
             return Ok(());
         }
-        if let Some(name) = before {
-            self.exports.remove(&name);
-        }
         let Some(name) = &order.nbd else {
+            if let Some(name) = before {
+                self.exports.remove(&name);
+            }
             return Ok(());
         };
+        if before.is_some_and(|before| self.exports.rename(&before, name)) {
+            return Ok(());
+        }
         let export = nbd::Export {
             device: Arc::clone(device),
             description: String::new(),

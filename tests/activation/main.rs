@@ -2,6 +2,7 @@
 
 mod changes;
 mod daemon;
+mod events;
 mod fence;
 mod host;
 mod kill;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     watch::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
+    events::cases(&mut suite);
     nbd::cases(&mut suite);
     upgrade::cases(&mut suite);
     suite.run()

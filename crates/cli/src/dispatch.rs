@@ -102,6 +102,7 @@ commands! {
     "daemon", "Own live devices, or show and end what owns them", "", sets::DAEMON, commands::daemon::run;
     "demo", "Show the main job on image files in a folder", "", sets::DEMO, commands::demo::run;
     "dmsetup", "Make, change and show devices of device-mapper tables", "create|load|clear|suspend|resume|remove|table|status|info|ls|targets|version [NAME ...]", sets::DMSETUP, commands::dmsetup::run;
+    "events", "Show what has happened to live devices and the daemon", "", sets::EVENTS, commands::events::run;
     "completions", "Print completions for a shell", "bash|elvish|fish|powershell|zsh", &[], commands::completions::run;
     "manpages", "Write the manual pages into a directory", "DIRECTORY", &[], commands::manpages::run;
     "read", "Copy the contents of a logical volume to standard output", "LV", sets::READ, commands::read::run;

@@ -25,6 +25,14 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(exit::FAILED),
         };
     }
+    if let [own, task] = &argv[..]
+        && own == ulvm::daemon::events::SCRIBE_NAME
+    {
+        return match ulvm::daemon::events::scribe_main(task) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::from(exit::FAILED),
+        };
+    }
     let terminal = Rc::new(ui::Terminal::default());
     let outcome = dispatch::run(&argv, &terminal);
     if let Err(failure) = &outcome {

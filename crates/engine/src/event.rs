@@ -20,8 +20,6 @@ pub enum What {
     Suspended,
     /// Requests pass again.
     Resumed,
-    /// What it lies on is not its own any more; why. It does not pass requests.
-    Withdrawn(String),
 }
 
 /// Something that happened to a device.

@@ -927,6 +927,9 @@ pub const DMSETUP: &[Opt] = &[
     Opt::UuidValue,
 ];
 
+/// Options of `events` beside the common ones.
+pub const EVENTS: &[Opt] = &[Opt::Follow, Opt::Json];
+
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];
 

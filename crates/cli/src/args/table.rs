@@ -125,6 +125,7 @@ options! {
     Exported, Some('e'), "exported", Flag, "Only exported VGs";
     Extents, Some('l'), "extents", Extents, "Size in extents or percent of VG, FREE, PVS or ORIGIN";
     File, Some('f'), "file", Text, "File to read or write";
+    Follow, None, "follow", Flag, "Go on with what is added";
     Force, Some('f'), "force", Count, "Override some checks; may be repeated";
     Foreign, None, "foreign", Flag, "Include VGs of other system ids";
     Fuse, None, "fuse", Text, "Folder in which each volume is a file";

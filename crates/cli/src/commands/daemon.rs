@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ulvm::daemon::client::{Client, READY};
+use ulvm::daemon::events::Commands;
 use ulvm::daemon::proto::{DeviceStatus, Status};
 use ulvm::daemon::replace;
 use ulvm::daemon::server::{self, Settings};
@@ -56,6 +57,7 @@ fn serve(ctx: &Context, detach: bool) -> Result<()> {
     let settings = Settings {
         run_dir: ctx.settings().env.run_dir(),
         detach,
+        commands: Commands::configured(|path| ctx.config().str(path)),
         watch: (pause > 0).then(|| Duration::from_secs(pause)),
     };
     let out = ctx.terminal();

@@ -70,6 +70,7 @@ pub mod content;
 pub mod daemon;
 pub mod demo;
 pub mod dmsetup;
+pub mod events;
 pub mod manpages;
 pub mod read;
 pub mod serve;

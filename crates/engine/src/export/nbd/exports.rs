@@ -46,6 +46,16 @@ impl Exports {
         map.remove(name).is_some()
     }
 
+    /// Gives an export another name; its clients keep it. False if there is none of the old name, or
+    /// the new one is too long for NBD.
+    pub fn rename(&self, from: &str, to: &str) -> bool {
+        let mut map = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        match map.remove(from) {
+            Some(export) if to.len() <= MAX_STRING => map.insert(to.to_owned(), export).is_none(),
+            _ => false,
+        }
+    }
+
     /// Clients that use an export.
     pub fn users(&self, name: &str) -> usize {
         let map = self.by_name.read().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,7 @@ pub mod discover;
 pub mod disk;
 pub mod env;
 pub mod error;
+pub mod filesystem;
 pub mod filter;
 pub mod host;
 pub mod in_use;

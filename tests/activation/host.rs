@@ -48,6 +48,11 @@ impl Host {
         self
     }
 
+    /// One more image, of so many bytes; its name.
+    pub fn add(&mut self, name: &str, size: u64) -> Result<String, String> {
+        Ok(self.images.add_empty(name, size)?.display().to_string())
+    }
+
     pub fn images(&self) -> &Images {
         &self.images
     }

@@ -4,6 +4,7 @@ mod changes;
 mod daemon;
 mod events;
 mod fence;
+mod filesystems;
 mod host;
 mod kill;
 mod nbd;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     kill::cases(&mut suite);
     fence::cases(&mut suite);
     events::cases(&mut suite);
+    filesystems::cases(&mut suite);
     nbd::cases(&mut suite);
     upgrade::cases(&mut suite);
     suite.run()

@@ -127,6 +127,8 @@ options! {
     File, Some('f'), "file", Text, "File to read or write";
     Follow, None, "follow", Flag, "Go on with what is added";
     Force, Some('f'), "force", Count, "Override some checks; may be repeated";
+    Fs, None, "fs", Choice(&["checksize", "resize", "resize_fsadm", "ignore"]), "What is done about the file system";
+    FsMode, None, "fsmode", Choice(&["manage", "nochange", "offline"]), "Whether the file system may be mounted or unmounted for it";
     Foreign, None, "foreign", Flag, "Include VGs of other system ids";
     Fuse, None, "fuse", Text, "Folder in which each volume is a file";
     Help, Some('h'), "help", Flag, "Show help";

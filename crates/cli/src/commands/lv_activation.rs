@@ -132,28 +132,40 @@ pub fn commit_renamed(
         })
 }
 
-/// Before an active LV is made smaller: the user is asked.
+/// How an LV is made smaller.
+pub struct Reduction {
+    /// The new size, for reading.
+    pub size: String,
+    /// Something that was found on it would be cut off.
+    pub stake: bool,
+    /// Nobody is to be asked.
+    pub force: bool,
+}
+
+/// Before an LV that is active, or carries something, is made smaller: the user is asked.
 pub fn before_reduction(
     session: &Session,
     live: &mut Live,
     (vg, lv): (&Vg, LvKey),
-    size: &str,
-    force: bool,
+    reduction: &Reduction,
 ) -> Result<()> {
-    if live.find(vg, lv).is_none() {
+    let Reduction { size, stake, force } = reduction;
+    let active = live.find(vg, lv).is_some();
+    if !active && !stake {
         return Ok(());
     }
     let (name, ui) = (full_name(vg, lv), session.ui());
-    let open = match live.open(vg, lv)? {
-        true => " and open",
+    let state = match active && live.open(vg, lv)? {
+        true => "active and open ",
+        false if active => "active ",
         false => "",
     };
-    ui.warn(format!("Reducing active{open} logical volume to {size}."));
+    ui.warn(format!("Reducing {state}logical volume to {size}."));
     ui.say(&Notice::warn_plain(
         "THIS MAY DESTROY YOUR DATA (filesystem etc.)",
     ));
     let question = format!("Do you really want to reduce {name}?");
-    match force || ui.ask(&question) {
+    match *force || ui.ask(&question) {
         true => Ok(()),
         false => Err(Error::new(
             Kind::Declined,

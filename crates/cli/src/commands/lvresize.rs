@@ -1,18 +1,24 @@
 //! lvextend, lvreduce and lvresize
 
-use ulvm::activate::plan::Filler;
+use std::cmp::Ordering;
+
+use ulvm::activate::live::Live;
+use ulvm::activate::plan::{Filler, Missing};
 use ulvm::error::{Error, Result};
-use ulvm::session::Allow;
-use ulvm_metadata::model::AllocPolicy;
+use ulvm::filesystem::Change;
+use ulvm::inventory::VgRead;
+use ulvm::session::{Allow, Session};
+use ulvm_metadata::model::{AllocPolicy, LvKey, Vg};
 use ulvm_metadata::ops::lv_create::STRIPES_MAX;
 use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
-use ulvm_metadata::ops::lv_tree::is_visible;
+use ulvm_metadata::ops::lv_tree::{full_name, is_visible};
 use ulvm_metadata::ops::size::{Amount, PercentOf, Sign, Size, show};
-use ulvm_metadata::units::Sectors;
+use ulvm_metadata::units::Extents;
 
 use super::content::missing;
-use super::lv_activation::{before_reduction, live};
+use super::lv_activation::{Reduction, before_reduction, live};
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
+use super::lv_filesystem::Follower;
 use super::vg_args::{done, sectors};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -78,26 +84,87 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
     );
     let resized = done(&session, outcome)?;
     let filler = missing(ctx, args, Filler::Error);
-    if resized.value.new < resized.value.old {
-        let sectors = u64::from(resized.value.new.0) * read.vg.extent_size.0;
-        let size = show(Sectors(sectors));
-        let which = (&*read.vg, key);
-        before_reduction(&session, &mut live, which, &size, args.force())?;
-        // The device is smaller before its extents are anybody else's.
-        let smaller = read.with(resized.vg.clone());
-        live.reload(&session, &smaller, key, filler)?;
-        let committed = session.commit(&read, resized.vg);
-        committed.map_err(|e| match live.reload(&session, &read, key, filler) {
-            Ok(()) => e,
-            Err(back) => e.and(back.to_string()),
-        })?;
-    } else if resized.value.new != resized.value.old {
-        let now = session.commit(&read, resized.vg)?;
-        live.reload(&session, &now, key, filler)?;
+    let bytes = |extents: Extents| {
+        let size = extents.to_sectors(read.vg.extent_size).to_bytes();
+        size.ok_or_else(|| Error::refused(format!("{vg}/{lv} would be too large.")))
+    };
+    let change = Change {
+        old: bytes(resized.value.old)?,
+        new: bytes(resized.value.new)?,
+    };
+    let mut follower = Follower::new(&session, args, &live, (&read, key), change)?;
+    match change.new.cmp(&change.old) {
+        Ordering::Less => {
+            confirm(
+                &session,
+                &mut live,
+                args,
+                (&read.vg, key),
+                change,
+                &follower,
+            )?;
+            follower.before(&session)?;
+            shrink(&mut session, &mut live, (&read, key), resized.vg, filler)
+                .map_err(|e| follower.undo(&session, e))?;
+        }
+        Ordering::Greater => {
+            follower.before(&session)?;
+            let now = session
+                .commit(&read, resized.vg)
+                .map_err(|e| follower.undo(&session, e))?;
+            live.reload(&session, &now, key, filler)
+                .map_err(|e| follower.undo(&session, e))?;
+        }
+        Ordering::Equal => {}
     }
+    follower.after(&session)?;
     session
         .ui()
         .print(format!("Logical volume {vg}/{lv} successfully resized."));
+    Ok(())
+}
+
+/// Asks before anything that somebody may want is cut off.
+fn confirm(
+    session: &Session,
+    live: &mut Live,
+    args: &Args,
+    (vg, lv): (&Vg, LvKey),
+    change: Change,
+    follower: &Follower,
+) -> Result<()> {
+    if follower.kept {
+        return Ok(());
+    }
+    if let Some(stake) = &follower.at_stake {
+        session.ui().warn(format!(
+            "{stake} on {} reaches beyond the new size: its end would be lost. --resizefs reduces it first.",
+            full_name(vg, lv)
+        ));
+    }
+    let reduction = Reduction {
+        size: show(change.new.sectors_floor()),
+        stake: follower.at_stake.is_some(),
+        force: args.force(),
+    };
+    before_reduction(session, live, (vg, lv), &reduction)
+}
+
+/// The device is smaller before its extents are anybody else's.
+fn shrink(
+    session: &mut Session,
+    live: &mut Live,
+    (read, lv): (&VgRead, LvKey),
+    vg: Vg,
+    filler: Missing,
+) -> Result<()> {
+    let smaller = read.with(vg.clone());
+    live.reload(session, &smaller, lv, filler)?;
+    let committed = session.commit(read, vg);
+    committed.map_err(|e| match live.reload(session, read, lv, filler) {
+        Ok(()) => e,
+        Err(back) => e.and(back.to_string()),
+    })?;
     Ok(())
 }
 
@@ -131,13 +198,8 @@ fn stripes(args: &Args, command: &str) -> Result<Option<u32>> {
     }
 }
 
-/// What would need a mirror, a pool or a file system that is mounted.
+/// What would need a mirror or a pool.
 fn refuse_unsupported(args: &Args, vg: &str, lv: &str) -> Result<()> {
-    if args.has(Opt::ResizeFs) {
-        return Err(Error::refused(format!(
-            "Logical volume {vg}/{lv} must be activated before resizing filesystem."
-        )));
-    }
     if args.has(Opt::Mirrors) {
         return Err(Error::refused("Cannot vary number of mirrors in LV yet."));
     }

@@ -56,6 +56,7 @@ pub mod vgsplit;
 // Logical volumes.
 pub mod lv_activation;
 mod lv_args;
+mod lv_filesystem;
 pub mod lvchange;
 pub mod lvcreate;
 pub mod lvremove;

@@ -27,6 +27,17 @@ pub(crate) struct FileOp {
     /// a large copy. (Writes to the page cache go to the ring's workers anyway where they could
     /// wait; to insist on it was slower.)
     pub aside: bool,
+    /// What it takes up until it has ended.
+    pub room: Room,
+}
+
+/// What an operation in the driver takes up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Room {
+    /// A place among the driver's operations.
+    Place,
+    /// One of the kernel's worker threads as well: it waits there.
+    Worker,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +112,8 @@ pub(crate) trait Driver {
     /// Adds what has happened; waits for something if there is nothing, at most `wait` (for ever
     /// if none). A zero wait only looks.
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>);
+    /// Places, and threads for what waits in one ([`Room`]).
+    fn room(&self) -> (usize, usize);
     /// Name, for reports.
     fn name(&self) -> &'static str;
 }

@@ -19,6 +19,10 @@ use crate::io::SECTOR;
 /// tmpfs, ramfs, hugetlbfs: files that are memory, where no operation waits for a device.
 const MEMORY_FILESYSTEMS: [u64; 3] = [0x0102_1994, 0x8584_58f6, 0x9584_58f6];
 
+/// ext2 to ext4, xfs, btrfs, f2fs: file systems of this machine, whose writes to the page cache do not
+/// wait for a network or a user process.
+const LOCAL_FILESYSTEMS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+
 /// Whether the page cache is passed by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Direct {
@@ -67,6 +71,8 @@ pub struct FileStore {
     pub(crate) mem_align: u64,
     /// No operation waits for a device.
     pub(crate) memory: bool,
+    /// A regular file on a file system of this machine.
+    pub(crate) local: bool,
     /// Keeps read-modify-write apart from other writes.
     pub(crate) gate: Gate,
     /// What was learned about its speed.
@@ -164,14 +170,16 @@ pub(super) fn examine(held: Held, how: &OpenHow) -> io::Result<Opened> {
             format!("the range does not start at a multiple of {align} bytes"),
         ));
     }
-    let memory = MEMORY_FILESYSTEMS.contains(&(rustix::fs::fstatfs(&fd)?.f_type as u64));
+    let file_system = rustix::fs::fstatfs(&fd)?.f_type as u64;
+    let memory = regular && MEMORY_FILESYSTEMS.contains(&file_system);
     let store = FileStore {
         fd: Arc::new(fd),
         start: how.start,
         direct,
         align,
         mem_align,
-        memory: memory && regular,
+        memory,
+        local: regular && (memory || LOCAL_FILESYSTEMS.contains(&file_system)),
         gate: Gate::default(),
         hints: Hints::default(),
         lock,

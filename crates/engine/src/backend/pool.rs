@@ -3,7 +3,7 @@
 //!
 //! With no threads it serves a queue that does everything in the calling thread.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -14,11 +14,13 @@ use rustix::io::Errno;
 
 use super::driver::{Driver, FileOp, Happened, Interest, Readiness, perform};
 use crate::error::Error;
-use crate::queue::Inbox;
+use crate::queue::{Inbox, may_begin};
 
 /// Jobs of one queue that are not done. It counts its own only: what is refused waits for one of
 /// them to end, and nobody tells a queue of the others'.
 const MAX_JOBS: usize = 4096;
+/// Jobs of one queue that its files share: more than there are threads, and few enough to look through.
+const PLACES: usize = 256;
 /// The epoll tag of the queue's own inbox.
 const INBOX_TAG: u64 = u64::MAX;
 
@@ -37,7 +39,41 @@ struct Port {
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<Job>,
+    /// How many threads work for each file.
+    busy: HashMap<usize, usize>,
+    /// Threads without work.
+    free: usize,
     stop: bool,
+}
+
+impl Jobs {
+    /// The first job of a file that may get a thread: a device that does not answer must not take all
+    /// of them. The thread counts as that file's.
+    fn take(&mut self) -> Option<Job> {
+        let (busy, free) = (&self.busy, self.free);
+        let own = |job: &Job| busy.get(&file_of(&job.op)).copied().unwrap_or(0);
+        let n = (self.waiting.iter()).position(|job| may_begin(own(job), free))?;
+        let job = self.waiting.remove(n)?;
+        self.free -= 1;
+        *self.busy.entry(file_of(&job.op)).or_default() += 1;
+        Some(job)
+    }
+
+    /// A thread has done a job of a file.
+    fn done(&mut self, file: usize) {
+        self.free += 1;
+        if let Some(busy) = self.busy.get_mut(&file) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&file);
+            }
+        }
+    }
+}
+
+/// Operations of one descriptor are one file's.
+fn file_of(op: &FileOp) -> usize {
+    Arc::as_ptr(&op.fd) as usize
 }
 
 #[derive(Default)]
@@ -60,6 +96,7 @@ impl Threads {
     /// Starts `count` threads.
     pub(crate) fn start(count: usize) -> Result<Arc<Self>, Error> {
         let shared = Arc::new(Shared::default());
+        lock(&shared.jobs).free = count;
         let mut handles = Vec::with_capacity(count);
         for n in 0..count {
             let shared = Arc::clone(&shared);
@@ -90,8 +127,12 @@ impl Drop for Threads {
 fn work(shared: &Shared) {
     let mut jobs = lock(&shared.jobs);
     loop {
-        if let Some(mut job) = jobs.waiting.pop_front() {
+        if let Some(mut job) = jobs.take() {
+            if jobs.free > 0 && !jobs.waiting.is_empty() {
+                shared.ready.notify_one();
+            }
             drop(jobs);
+            let file = file_of(&job.op);
             let result = perform(&mut job.op);
             lock(&job.port.done).push(Happened::Done {
                 tag: job.tag,
@@ -100,7 +141,14 @@ fn work(shared: &Shared) {
             });
             job.port.inbox.wake();
             jobs = lock(&shared.jobs);
-        } else if jobs.stop {
+            jobs.done(file);
+            if jobs.stop {
+                // Those that waited for this file's turn may go on, or end.
+                shared.ready.notify_all();
+            } else if !jobs.waiting.is_empty() {
+                shared.ready.notify_one();
+            }
+        } else if jobs.stop && jobs.waiting.is_empty() {
             return;
         } else {
             jobs = match shared.ready.wait(jobs) {
@@ -221,6 +269,11 @@ impl Driver for Pool {
         self.take_done(happened);
     }
 
+    fn room(&self) -> (usize, usize) {
+        // The threads are shared out when they take their jobs.
+        (PLACES, PLACES)
+    }
+
     fn name(&self) -> &'static str {
         "pool"
     }
@@ -229,7 +282,54 @@ impl Driver for Pool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::driver::FileOpKind;
+    use crate::backend::driver::{FileOpKind, Room};
+
+    #[test]
+    fn a_file_that_does_not_answer_leaves_threads_to_others() {
+        let file = || {
+            let file = rustix::fs::memfd_create("t", rustix::fs::MemfdFlags::CLOEXEC);
+            Arc::new(file.expect("memory"))
+        };
+        let (stuck, prompt) = (file(), file());
+        let port = Arc::new(Port {
+            done: Mutex::default(),
+            inbox: Inbox::new().expect("inbox"),
+        });
+        let job = |fd: &Arc<OwnedFd>| Job {
+            tag: 0,
+            op: FileOp {
+                fd: Arc::clone(fd),
+                kind: FileOpKind::Sync,
+                offset: 0,
+                len: 0,
+                mem: None,
+                skip: 0,
+                aside: false,
+                room: Room::Place,
+            },
+            port: Arc::clone(&port),
+        };
+        let mut jobs = Jobs {
+            free: 4,
+            ..Jobs::default()
+        };
+        jobs.waiting.extend((0..8).map(|_| job(&stuck)));
+        let taken = std::iter::from_fn(|| jobs.take()).count();
+        assert_eq!((taken, jobs.free), (3, 1));
+        jobs.waiting.push_back(job(&prompt));
+        let next = jobs.take().expect("a thread is left");
+        assert!(Arc::ptr_eq(&next.op.fd, &prompt), "past those that wait");
+        jobs.done(file_of(&next.op));
+        assert!(jobs.take().is_none());
+        (0..3).for_each(|_| jobs.done(file_of(&job(&stuck).op)));
+        assert_eq!((jobs.free, jobs.busy.len(), jobs.waiting.len()), (4, 0, 5));
+        let mut single = Jobs {
+            free: 1,
+            ..Jobs::default()
+        };
+        single.waiting.push_back(job(&stuck));
+        assert!(single.take().is_some(), "a single thread serves all");
+    }
 
     #[test]
     fn a_queue_is_refused_only_while_jobs_of_its_own_will_wake_it() {
@@ -246,6 +346,7 @@ mod tests {
             mem: None,
             skip: 0,
             aside: false,
+            room: Room::Place,
         };
         for n in 0..MAX_JOBS {
             assert!(busy.submit(n as u64, op()).is_ok());

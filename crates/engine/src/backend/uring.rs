@@ -68,6 +68,12 @@ impl Driver for Uring {
         }
     }
 
+    fn room(&self) -> (usize, usize) {
+        // The kernel makes as many workers for what is bounded.
+        let depth = self.ring.depth();
+        (depth, depth.min(4 * crate::limits::cpus()))
+    }
+
     fn name(&self) -> &'static str {
         "io_uring"
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::inbox::{Inbox, Message, TaskKeySlot, Waiting, Wake};
 use super::leaf::LeafOp;
 use super::request::Active;
+use super::shares::Shares;
 use super::slab::{Id, Slab};
 use super::task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 use super::walk::Delayed;
@@ -90,7 +91,8 @@ pub(crate) struct Core {
     pub(super) leaves: Slab<LeafOp>,
     /// Requests that go on after others have had their turn.
     pub(super) later: VecDeque<Id>,
-    /// Operations the driver had no room for.
+    shares: Shares,
+    /// Operations that have their share, but the driver had no room for.
     backlog: VecDeque<(Id, FileOp)>,
     watches: Slab<Watch>,
     commands: Slab<Command>,
@@ -131,9 +133,11 @@ impl Core {
         inbox: Arc<Inbox>,
     ) -> Self {
         let now = Instant::now();
+        let (places, workers) = driver.room();
         Self {
             number,
             mode,
+            shares: Shares::new(places, workers),
             driver,
             inbox,
             active: Slab::default(),
@@ -250,6 +254,12 @@ impl Core {
     }
 
     pub(super) fn submit_file(&mut self, id: Id, op: FileOp) {
+        if let Some((id, op)) = self.shares.begin(id, op) {
+            self.hand_over(id, op);
+        }
+    }
+
+    fn hand_over(&mut self, id: Id, op: FileOp) {
         if !self.backlog.is_empty() {
             self.backlog.push_back((id, op));
         } else if let Err(op) = self.driver.submit(id, op) {
@@ -383,8 +393,11 @@ impl Core {
         while let Some((id, op)) = self.backlog.pop_front() {
             if let Err(op) = self.driver.submit(id, op) {
                 self.backlog.push_front((id, op));
-                break;
+                return;
             }
+        }
+        while let Some((id, op)) = self.shares.next() {
+            self.hand_over(id, op);
         }
     }
 
@@ -415,7 +428,12 @@ impl Core {
         }
         for what in happened.drain(..) {
             match what {
-                Happened::Done { tag, result, mem } => self.leaf_done(tag, result, mem),
+                Happened::Done { tag, result, mem } => {
+                    if let Some(key) = self.leaves.get_mut(tag).and_then(LeafOp::take_share) {
+                        self.shares.ended(key);
+                    }
+                    self.leaf_done(tag, result, mem);
+                }
                 Happened::Ready { tag, ready } => {
                     let id = tag & !WATCH_TAG;
                     if let Some(watch) = self.watches.remove(id) {

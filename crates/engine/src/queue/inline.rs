@@ -1,6 +1,6 @@
 //! Reads and writes of page-cached files by the queue thread itself.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::time::Instant;
 
 use rustix::io::{Errno, ReadWriteFlags};
@@ -44,6 +44,10 @@ pub(super) fn inline(
             Bytes::Fill(bytes) => {
                 rustix::io::retry_on_intr(|| rustix::io::pread(&file.fd, &mut bytes[done..], at))
             }
+            Bytes::From(bytes) if way == Route::Try => match try_write(file, &bytes[done..], at) {
+                Err(_) => return (done as u64, None),
+                ok => ok,
+            },
             Bytes::From(bytes) => write(file, &bytes[done..], at),
         };
         match result {
@@ -52,7 +56,7 @@ pub(super) fn inline(
             Err(e) => return (done as u64, Some(e)),
         }
     }
-    if way == Route::Try {
+    if way == Route::Try && matches!(bytes, Bytes::Fill(_)) {
         file.hints.tried(true);
     }
     (done as u64, None)
@@ -65,6 +69,15 @@ fn try_read(file: &FileStore, into: &mut [u8], at: u64) -> Result<usize, Errno> 
         Err(Errno::OPNOTSUPP) => file.hints.nowait_unsupported(),
         Err(_) => file.hints.tried(false),
         Ok(_) => {}
+    }
+    result
+}
+
+fn try_write(file: &FileStore, from: &[u8], at: u64) -> Result<usize, Errno> {
+    let iov = [IoSlice::new(from)];
+    let result = rustix::io::pwritev2(&file.fd, &iov, at, ReadWriteFlags::NOWAIT);
+    if matches!(result, Err(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS)) {
+        file.hints.nowait_write_unsupported();
     }
     result
 }

@@ -12,8 +12,9 @@ use super::core::{Core, Mode};
 use super::inbox::Waiting;
 use super::inline::{Bytes, inline};
 use super::request::{By, ChildOf};
+use super::shares::{Key, key};
 use super::slab::Id;
-use crate::backend::choice::{Route, route};
+use crate::backend::choice::{Route, room, route};
 use crate::backend::driver::{FileOp, FileOpKind, perform};
 use crate::backend::gate::Pass;
 use crate::backend::{Backing, FileStore, Store, Syncing};
@@ -45,6 +46,8 @@ pub(super) struct LeafOp {
     sync_after: bool,
     /// Of flushes and durable writes.
     syncing: Option<Syncing>,
+    /// What its call takes up.
+    share: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -145,6 +148,7 @@ impl Core {
             pass: None,
             sync_after: false,
             syncing: None,
+            share: None,
         });
         self.leaf_pass(id);
     }
@@ -186,7 +190,12 @@ impl Core {
         loop {
             match next {
                 Next::End(result) => return self.leaf_called(id, result),
-                Next::Call(op) if self.mode == Mode::Shared => return self.submit_file(id, op),
+                Next::Call(op) if self.mode == Mode::Shared => {
+                    if let Some(leaf) = self.leaves.get_mut(id) {
+                        leaf.share = Some(key(&op));
+                    }
+                    return self.submit_file(id, op);
+                }
                 Next::Call(mut op) => {
                     let result = perform(&mut op);
                     let zeroes = zeroes(&mut self.zeroes);
@@ -300,6 +309,11 @@ impl LeafOp {
         }
     }
 
+    /// What its call took up, which has ended.
+    pub(super) fn take_share(&mut self) -> Option<Key> {
+        self.share.take()
+    }
+
     fn kind_of(&self, e: Errno) -> ErrorKind {
         match self.file() {
             Some(file) => file.kind_of(e, self.offset + self.len),
@@ -350,6 +364,7 @@ impl LeafOp {
             mem,
             skip: skip as usize,
             aside: self.aside,
+            room: room(file, kind),
         })
     }
 

@@ -11,6 +11,7 @@ mod inbox;
 mod inline;
 mod leaf;
 mod request;
+mod shares;
 mod slab;
 mod task;
 mod thread;
@@ -18,6 +19,7 @@ mod walk;
 
 pub(crate) use core::{Core, Mode};
 pub(crate) use inbox::{Inbox, Wake};
+pub(crate) use shares::may_begin;
 pub use task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 pub use thread::{Engine, TaskRef};
 

@@ -94,6 +94,11 @@ impl Ring {
         })
     }
 
+    /// File operations it has room for.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
     fn place(&mut self, flying: Flying) -> u32 {
         match self.free.pop() {
             Some(n) => {

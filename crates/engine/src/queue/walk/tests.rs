@@ -19,6 +19,9 @@ use crate::queue::{Cx, Event, Inbox, Mode, Task};
 use crate::sync::SyncDevice;
 use crate::table_text::{Resolve, parse};
 
+/// Places in the driver.
+const PLACES: usize = 128;
+
 /// What a driver was asked, and how it answers.
 #[derive(Default)]
 struct Seen {
@@ -28,6 +31,8 @@ struct Seen {
     /// Numbers of the operations that fail, in the order they were asked for.
     fails: Vec<usize>,
     ended: usize,
+    /// A file whose operations never end.
+    stuck: Option<Arc<OwnedFd>>,
 }
 
 /// Ends one operation at a time, the oldest first.
@@ -36,6 +41,9 @@ struct Slow(Rc<RefCell<Seen>>);
 impl Driver for Slow {
     fn submit(&mut self, tag: u64, op: FileOp) -> Result<(), FileOp> {
         let mut seen = self.0.borrow_mut();
+        if seen.under_way.len() >= PLACES {
+            return Err(op);
+        }
         seen.kinds.push(op.kind);
         seen.under_way.push_back((tag, op));
         seen.most = seen.most.max(seen.under_way.len());
@@ -47,7 +55,13 @@ impl Driver for Slow {
     fn unwatch(&mut self, _: u64, _: &Arc<OwnedFd>) {}
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>) {
         let mut seen = self.0.borrow_mut();
-        if let Some((tag, op)) = seen.under_way.pop_front() {
+        let ends = |(_, op): &(u64, FileOp)| {
+            seen.stuck
+                .as_ref()
+                .is_none_or(|fd| !Arc::ptr_eq(fd, &op.fd))
+        };
+        let next = seen.under_way.iter().position(ends);
+        if let Some((tag, op)) = next.and_then(|n| seen.under_way.remove(n)) {
             let fails = seen.fails.contains(&seen.ended);
             seen.ended += 1;
             let len = op
@@ -62,6 +76,9 @@ impl Driver for Slow {
         } else if let Some(wait) = wait {
             std::thread::sleep(wait);
         }
+    }
+    fn room(&self) -> (usize, usize) {
+        (PLACES, 8)
     }
     fn name(&self) -> &'static str {
         "slow"
@@ -102,6 +119,10 @@ fn file(name: &str) -> (String, Arc<Backing>) {
     let file = tempfile::NamedTempFile::new().expect("tempfile");
     file.as_file().set_len(1 << 20).expect("set_len");
     let backing = Backing::open(file.path(), &OpenHow::default()).expect("open");
+    if let Store::File(file) = backing.store() {
+        // So that what is written at once is written here, and not by a driver that writes nothing.
+        file.hints.nowait_write_unsupported();
+    }
     (name.to_owned(), Arc::new(backing))
 }
 
@@ -330,4 +351,37 @@ fn a_flush_is_not_skipped_for_one_that_may_yet_fail() {
 fn write(device: &Arc<Device>) {
     let mut sync = SyncDevice::new(Arc::clone(device)).expect("sync");
     sync.write_at(0, &[1; 512]).expect("write");
+}
+
+#[test]
+fn a_device_that_does_not_answer_leaves_places_to_others() {
+    let mut files = Files(vec![file("a"), file("b")]);
+    let mut device = |text| Device::with_table("d", parse(text, &mut files).expect("table"));
+    let (hung, other) = (device("0 2048 linear a 0"), device("0 2048 linear b 0"));
+    let Store::File(stuck) = files.0[0].1.store() else {
+        unreachable!("a file");
+    };
+    let seen = Rc::new(RefCell::new(Seen {
+        stuck: Some(Arc::clone(&stuck.fd)),
+        ..Seen::default()
+    }));
+    let inbox = Inbox::new().expect("inbox");
+    let mut core = Core::new(0, Mode::Shared, Box::new(Slow(Rc::clone(&seen))), inbox);
+    let answers = Arc::new(Mutex::new(Vec::new()));
+    let read = |n: u64| Request::read(512 * n, Buf::zeroed(512)).aside();
+    for (device, count) in [(&other, 200), (&hung, 1000)] {
+        core.spawn(Box::new(Asks {
+            device: Arc::clone(device),
+            requests: (0..count).map(read).collect(),
+            answers: Arc::clone(&answers),
+        }));
+    }
+    let mut turns = 0;
+    core.run_until(|| {
+        turns += 1;
+        assert!(turns < 10_000, "the other device waits for the hung one");
+        answers.lock().expect("one thread").len() == 200
+    });
+    let seen = seen.borrow();
+    assert_eq!(seen.under_way.len(), 96, "what the hung one has, at most");
 }

@@ -55,6 +55,8 @@ pub struct Device {
     /// Counts what targets have raised, as `dmsetup info` shows it.
     events: AtomicU64,
     lost: Mutex<Lost>,
+    /// Held by who suspends or resumes.
+    changes: Mutex<()>,
     log: Arc<EventLog>,
     stats: Stats,
 }
@@ -98,6 +100,7 @@ impl Device {
             busy: AtomicU64::new(0),
             events: AtomicU64::new(0),
             lost: Mutex::default(),
+            changes: Mutex::default(),
             log,
             stats: Stats::new(),
         })
@@ -234,8 +237,19 @@ impl Device {
     /// Shuts the gate, waits until nothing is in flight, and makes what was written durable unless
     /// `flush` is false. If requests do not end within `wait`, the gate is opened again.
     ///
-    /// Waits: not to be called on a queue's thread.
+    /// Waits, for other changes of the device too: not to be called on a queue's thread.
     pub fn suspend(&self, flush: bool, wait: Duration) -> Result<(), Error> {
+        let _one = self.change();
+        self.shut(flush, wait)
+    }
+
+    /// One at a time suspends or resumes: else one would say that nothing is in flight while another
+    /// waits for just that, or would open the gate under it.
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn shut(&self, flush: bool, wait: Duration) -> Result<(), Error> {
         {
             let mut state = self.write();
             if state.suspended {
@@ -263,10 +277,11 @@ impl Device {
     }
 
     /// Makes the loaded table live, if there is one, and opens the gate. A live device is shut for
-    /// the swap.
+    /// the swap. Waits as [`Self::suspend`] does.
     pub fn resume(&self, wait: Duration) -> Result<(), Error> {
+        let _one = self.change();
         if !self.suspended() && self.inactive_table().is_some() {
-            self.suspend(true, wait)?;
+            self.shut(true, wait)?;
         }
         let swapped = {
             let mut state = self.write();

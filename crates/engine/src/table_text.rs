@@ -3,6 +3,7 @@
 //! are skipped; a device is a path or `major:minor`.
 
 use std::fmt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,12 +47,33 @@ pub trait Resolve {
     fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String>;
 }
 
-/// Opens paths and `major:minor` of block devices, each once.
+/// Opens paths and `major:minor` of block devices, each once, whatever its names: two descriptors of
+/// one file would not know of each other's writes, and an exclusive claim would refuse the second.
 #[derive(Debug, Default)]
 pub struct OpenPaths {
     /// How each is opened.
     pub how: OpenHow,
-    opened: Vec<(String, Arc<Backing>)>,
+    opened: Vec<(Identity, Arc<Backing>)>,
+}
+
+/// What a file is, by whatever name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Identity {
+    File { device: u64, inode: u64 },
+    Block(u64),
+}
+
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let file = std::fs::metadata(path)?;
+        Ok(match file.file_type().is_block_device() {
+            true => Self::Block(file.rdev()),
+            false => Self::File {
+                device: file.dev(),
+                inode: file.ino(),
+            },
+        })
+    }
 }
 
 impl OpenPaths {
@@ -66,12 +88,18 @@ impl OpenPaths {
 
 impl Resolve for OpenPaths {
     fn resolve(&mut self, word: &str) -> Result<Arc<Backing>, String> {
-        if let Some((_, backing)) = self.opened.iter().find(|(w, _)| w == word) {
+        let path = path_of(word);
+        let open = |source| Error::Open {
+            path: path.clone(),
+            source,
+        };
+        let identity = Identity::of(&path).map_err(|e| open(e).to_string())?;
+        if let Some((_, backing)) = self.opened.iter().find(|(known, _)| *known == identity) {
             return Ok(Arc::clone(backing));
         }
-        let backing = Backing::open(&path_of(word), &self.how).map_err(|e| e.to_string())?;
+        let backing = Backing::open(&path, &self.how).map_err(|e| e.to_string())?;
         let backing = Arc::new(backing);
-        self.opened.push((word.to_owned(), Arc::clone(&backing)));
+        self.opened.push((identity, Arc::clone(&backing)));
         Ok(backing)
     }
 }

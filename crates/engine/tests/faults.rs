@@ -288,3 +288,59 @@ fn statistics_are_those_of_diskstats() {
     assert_eq!(stats.read_latency.total(), 2);
     assert!(stats.read_latency.percentile(100.0) < Some(Duration::from_secs(1)));
 }
+
+#[test]
+fn who_suspends_beside_another_finds_nothing_in_flight() {
+    let device = Device::with_table("vol", memory("0 16 delay a 0 400"));
+    let engine = Engine::start(&Settings::default()).expect("an engine");
+    let client = Client::new(&engine, Arc::clone(&device));
+    let answer = client.begin(Request::read(0, Buf::zeroed(512)));
+    let end = Instant::now() + Duration::from_secs(5);
+    while device.in_flight() == 0 {
+        assert!(Instant::now() < end, "the read has begun");
+        std::thread::yield_now();
+    }
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let long = Duration::from_secs(10);
+                device.suspend(true, long).expect("the read ends");
+                assert_eq!(device.in_flight(), 0);
+            });
+        }
+        // Comes while others wait: it opens the gate after one of them, not under it.
+        scope.spawn(|| {
+            while !device.suspended() {
+                std::thread::yield_now();
+            }
+            device.resume(Duration::ZERO).expect("nothing is loaded");
+            assert_eq!(device.in_flight(), 0, "the read was waited for");
+        });
+    });
+    assert!(answer.recv().expect("an answer").result.is_ok());
+}
+
+#[test]
+fn a_file_by_two_names_is_opened_once() {
+    let directory = tempfile::tempdir().expect("tempdir");
+    let name = |n: &str| directory.path().join(n).display().to_string();
+    std::fs::write(name("image"), vec![0; 8192]).expect("write");
+    std::fs::hard_link(name("image"), name("hard")).expect("link");
+    std::os::unix::fs::symlink("image", name("soft")).expect("symlink");
+    std::fs::write(name("other"), vec![0; 8192]).expect("write");
+    let how = OpenHow {
+        lock: true,
+        ..OpenHow::default()
+    };
+    let line = |n: usize, word: &str| format!("{n} 1 linear {word} {n}\n");
+    let words = ["image", "hard", "soft", "other"].map(name);
+    let lines = words.iter().enumerate().map(|(n, w)| line(n, w));
+    let table = parse(&lines.collect::<String>(), &mut OpenPaths::new(how)).expect("a table");
+    let backing = |n: usize| &table.slots()[n].backing;
+    assert!(Arc::ptr_eq(backing(0), backing(1)) && Arc::ptr_eq(backing(0), backing(2)));
+    assert!(!Arc::ptr_eq(backing(0), backing(3)));
+    assert!(
+        table.text().contains("hard"),
+        "it keeps the words it was given"
+    );
+}

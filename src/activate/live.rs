@@ -217,9 +217,11 @@ impl Live {
     pub fn deactivate(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
         let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
         let own = uuid(vg, lv);
-        let layers = format!("{own}-");
+        // With the sub-LVs that it lies on, and their layers.
+        let under = plan::under(vg, lv).into_iter().map(|lv| uuid(vg, lv));
+        let under: Vec<String> = under.collect();
         let mut gone: Vec<&DeviceStatus> = self.devices.iter().collect();
-        gone.retain(|d| d.uuid == own || d.uuid.starts_with(&layers));
+        gone.retain(|d| under.iter().any(|own| d.uuid.starts_with(own)));
         // The LV itself was made last.
         gone.sort_by_key(|d| std::cmp::Reverse(d.number));
         gone.sort_by_key(|d| d.uuid != own);
@@ -317,6 +319,12 @@ fn devices(
     let missing = |pv| read.pv(pv).missing || read.pv(pv).device().is_none();
     let plan = plan::plan(vg, lv, &missing, how.missing)
         .map_err(|e| Error::refused(e.to_string()).with_source(e))?;
+    if plan.has_copies() && ulvm_engine::target::find("raid").is_none() {
+        return Err(Error::refused(format!(
+            "Logical volume {}/{} is a mirror, which ulvm reads but does not run.",
+            vg.name, vg.lvs[lv].name
+        )));
+    }
     let mut backings = Vec::new();
     let mut words = Vec::new();
     for pv in plan.pvs() {

@@ -41,7 +41,7 @@ impl How {
         write: false,
         ignore_permission: false,
         direct: Direct::Auto,
-        missing: Missing::Refuse,
+        missing: Missing::Degraded,
         exclusive: false,
     };
     /// For writing; nothing may be missing.
@@ -97,6 +97,11 @@ pub fn open_with(
     if how.write && !how.ignore_permission && plan.devices.last().is_some_and(|d| d.read_only) {
         return Err(Error::refused(format!(
             "Logical volume {name} is read-only."
+        )));
+    }
+    if how.write && plan.has_copies() {
+        return Err(Error::refused(format!(
+            "Logical volume {name} is a mirror, which can be written only while it is active."
         )));
     }
     let version = (vg.vg.id, vg.vg.seqno);
@@ -157,7 +162,8 @@ fn in_use(session: &Session, vg: &VgRead, plan: &Plan) -> Result<InUse> {
             })
         };
         let ranges = rows.flat_map(|row| match &row.map {
-            Map::Error | Map::Zero => Vec::new(),
+            // Copies lie on devices of the plan, whose rows are seen here too.
+            Map::Error | Map::Zero | Map::Copies(_) => Vec::new(),
             Map::Linear(on) => on_pv(on, row.len.0).into_iter().collect(),
             Map::Striped { stripes, .. } => {
                 let each = row.len.0 / (stripes.len() as u64).max(1);
@@ -197,6 +203,8 @@ fn open_pv(
         },
     )
 }
+
+mod copies;
 
 type Backings = [(ulvm_metadata::model::PvKey, Arc<Backing>)];
 
@@ -263,6 +271,7 @@ impl Slots<'_> {
 
     fn target(&mut self, row: &Row) -> std::result::Result<Box<dyn Target>, EngineError> {
         Ok(match &row.map {
+            Map::Copies(copies) => self.copies(copies, row)?,
             Map::Error => Box::new(ErrorTarget),
             Map::Zero => Box::new(Zero),
             Map::Linear(on) => {

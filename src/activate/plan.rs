@@ -1,8 +1,13 @@
 //! Which device-mapper tables make up a logical volume. Pure: metadata in, tables out, lower
 //! devices before the ones that lie on them.
 
+mod copies;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
+pub use copies::{Copies, CopiesLog, Copy, under};
 use ulvm_metadata::model::arena::Key;
 use ulvm_metadata::model::{Area, Lv, LvKey, PvKey, Segment, SegmentKind, Vg};
 use ulvm_metadata::units::{Extents, Sectors};
@@ -23,8 +28,10 @@ pub enum Filler {
 /// What to do about missing PVs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Missing {
-    /// Refuse the LV (activation modes complete, and degraded for types without redundancy).
+    /// Refuse the LV (activation mode complete).
     Refuse,
+    /// Refuse the LV unless it is a raid that has a leg left (activation mode degraded).
+    Degraded,
     /// Go on without them (activation mode partial).
     Fill(Filler),
 }
@@ -63,6 +70,8 @@ pub enum Map {
     Error,
     /// Zeroes.
     Zero,
+    /// dm-mirror's copies, or dm-raid's.
+    Copies(Copies),
 }
 
 /// A line of a table.
@@ -107,8 +116,11 @@ pub struct Hole {
 pub struct Plan {
     /// Lower ones first; the last is the LV itself.
     pub devices: Vec<Planned>,
-    /// What is not there, in order.
+    /// What is not there, in order. What another leg of a mirror has is not among them.
     pub holes: Vec<Hole>,
+    /// Parts of mirrors that lie on missing PVs, in order: the LV (an image, its metadata, a log)
+    /// and the PV.
+    pub lost: Vec<(LvKey, PvKey)>,
 }
 
 /// Why an LV cannot be made into tables.
@@ -197,6 +209,7 @@ pub fn plan(
         plan: Plan {
             devices: Vec::new(),
             holes: Vec::new(),
+            lost: Vec::new(),
         },
     };
     planner.lv(lv, None, 0)?;
@@ -288,14 +301,30 @@ impl Planner<'_> {
                     },
                 }
             }
-            other => {
-                return Err(PlanError::Type {
-                    lv: self.full_name(lv),
-                    segment: other.type_word().to_owned(),
-                });
+            SegmentKind::Mirror(mirror) => Map::Copies(self.mirror(lv, mirror, depth)?),
+            SegmentKind::Raid(raid) if raid.level == "raid1" => {
+                Map::Copies(self.raid1(lv, raid, depth)?)
             }
+            other => return Err(self.unknown(lv, other.type_word())),
         };
         Ok(Row { start, len, map })
+    }
+
+    fn unknown(&self, lv: LvKey, segment: &str) -> PlanError {
+        PlanError::Type {
+            lv: self.full_name(lv),
+            segment: segment.to_owned(),
+        }
+    }
+
+    fn missing_pv(&self, lv: LvKey, pv: PvKey, sector: Sectors) -> PlanError {
+        let missing = &self.vg.pvs[pv];
+        PlanError::Missing {
+            lv: self.full_name(lv),
+            pv: missing.id.to_string(),
+            hint: missing.device_hint.clone(),
+            sector,
+        }
     }
 
     fn sectors(&self, lv: LvKey, extents: Extents) -> Result<Sectors, PlanError> {
@@ -331,14 +360,8 @@ impl Planner<'_> {
     fn hole(&mut self, place: &Place, n: usize, pv: PvKey) -> Result<On, PlanError> {
         let filler = match self.policy {
             Missing::Fill(filler) => filler,
-            Missing::Refuse => {
-                let missing = &self.vg.pvs[pv];
-                return Err(PlanError::Missing {
-                    lv: self.full_name(place.lv),
-                    pv: missing.id.to_string(),
-                    hint: missing.device_hint.clone(),
-                    sector: place.start,
-                });
+            Missing::Refuse | Missing::Degraded => {
+                return Err(self.missing_pv(place.lv, pv, place.start));
             }
         };
         let map = match filler {
@@ -397,6 +420,7 @@ impl Planned {
                         text.push_str(&format!(" {} {}", name(on.under), on.offset));
                     }
                 }
+                Map::Copies(copies) => text.push_str(&copies.line(name)),
                 Map::Error => text.push_str("error"),
                 Map::Zero => text.push_str("zero"),
             }
@@ -415,7 +439,8 @@ impl Plan {
             let on: &[On] = match &row.map {
                 Map::Linear(on) => std::slice::from_ref(on),
                 Map::Striped { stripes, .. } => stripes,
-                Map::Error | Map::Zero => &[],
+                // Copies lie on devices of the plan.
+                Map::Copies(_) | Map::Error | Map::Zero => &[],
             };
             for on in on {
                 if let Under::Pv(pv) = on.under

@@ -4,6 +4,7 @@
 mod content;
 mod forged;
 mod reports;
+mod storm;
 
 use std::path::Path;
 use std::process::ExitCode;

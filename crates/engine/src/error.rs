@@ -142,6 +142,11 @@ pub enum Error {
         /// What stands in the way.
         what: &'static str,
     },
+    /// A mirror cannot be assembled from what is on its devices.
+    Mirror {
+        /// Why not.
+        what: String,
+    },
     /// The operating system refused something the engine needs.
     Os {
         /// What was asked for.
@@ -166,6 +171,7 @@ impl fmt::Display for Error {
             Self::Table(e) => e.fmt(f),
             Self::Io(e) => e.fmt(f),
             Self::State { device, what } => write!(f, "{device}: {what}"),
+            Self::Mirror { what } => write!(f, "the mirror cannot be assembled: {what}"),
             Self::Os { what, source } => write!(f, "{what}: {source}"),
         }
     }
@@ -177,7 +183,7 @@ impl std::error::Error for Error {
             Self::Open { source, .. } | Self::Os { source, .. } => Some(source),
             Self::Table(e) => Some(e),
             Self::Io(e) => Some(e),
-            Self::TooShort { .. } | Self::State { .. } => None,
+            Self::TooShort { .. } | Self::State { .. } | Self::Mirror { .. } => None,
         }
     }
 }

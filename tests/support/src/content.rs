@@ -29,7 +29,8 @@ pub fn sectors(seed: u64, start: u64, count: u64) -> Vec<u8> {
         .collect()
 }
 
-fn word(seed: u64, n: u64) -> u64 {
+/// A word of the generator.
+pub fn word(seed: u64, n: u64) -> u64 {
     mix((seed << 40)
         .wrapping_add(n)
         .wrapping_add(0x9E37_79B9_7F4A_7C15))

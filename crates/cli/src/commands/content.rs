@@ -73,7 +73,8 @@ pub fn missing(ctx: &Context, args: &Args, filler: Filler) -> Missing {
     let configured = ctx.config().str("activation/activation_mode");
     match args.text(Opt::ActivationMode).unwrap_or(&configured) {
         "partial" => Missing::Fill(filler),
-        _ => Missing::Refuse,
+        "complete" => Missing::Refuse,
+        _ => Missing::Degraded,
     }
 }
 

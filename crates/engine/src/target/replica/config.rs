@@ -4,6 +4,8 @@
 //! sector; the number of regions fits memory ([`Config::MAX_REGIONS`]). The parsers of table lines
 //! see to it; [`Config::check`] says so for the others.
 
+use super::format::{DiskLogForm, RaidForm};
+use super::{Form, Unlogged};
 use crate::io::{SECTOR, Sectors};
 use crate::target::DevIndex;
 
@@ -119,6 +121,26 @@ impl Config {
     pub const MAX_REGIONS: u64 = 1 << 24;
     /// More legs than this have no place in a superblock.
     pub const MAX_LEGS: usize = 256;
+
+    /// The form that its marks have on disk.
+    pub fn form(&self) -> &'static dyn Form {
+        match self.log {
+            LogKind::None | LogKind::Core(_) => &Unlogged,
+            LogKind::Disk { .. } => &DiskLogForm,
+            LogKind::Raid(_) => &RaidForm,
+        }
+    }
+
+    /// The device of a place.
+    pub fn device(&self, place: Place) -> Option<DevIndex> {
+        let leg = |n: usize| self.legs.get(n).and_then(|leg| leg.devices);
+        match (place, &self.log) {
+            (Place::Data(n), _) => leg(n).map(|d| d.data),
+            (Place::Meta(n), _) => leg(n).and_then(|d| d.meta),
+            (Place::Log, LogKind::Disk { device, .. }) => Some(*device),
+            (Place::Log, _) => None,
+        }
+    }
 
     /// Bytes in a region.
     pub const fn region_bytes(&self) -> u64 {

@@ -9,10 +9,12 @@ mod config;
 pub mod format;
 pub mod lines;
 mod log;
+mod read_only;
 mod region_set;
 
 pub use config::{Config, Leg, LegDevices, LogKind, MirrorArgs, Place, RaidArgs, Start};
 pub use log::{
     Assembly, Form, LegFound, Log, LogFailure, LogRead, LogWrite, NoAssembly, Record, Unlogged,
 };
+pub use read_only::ReadOnly;
 pub use region_set::RegionSet;

@@ -2,6 +2,8 @@
 //!
 //! Holds the exclusive lock of its VG by being made from a [`VgRead`] of a session that has it.
 //! Linear and striped segments on PVs, `zero` and `error` segments; anything else cannot be mapped.
+//! A mirror is read from its first copy and written to all of them, which is right for a new one
+//! only: nothing is marked in its log or bitmap.
 
 use std::collections::HashMap;
 use std::io;
@@ -76,7 +78,8 @@ fn striped(
 /// An LV over the opened devices of its PVs.
 pub struct LvDisk<'a> {
     vg: &'a Vg,
-    lv: &'a Lv,
+    /// The LV, or its copies; never empty.
+    copies: Vec<&'a Lv>,
     size: Bytes,
     pvs: HashMap<PvKey, Box<dyn Disk>>,
 }
@@ -87,16 +90,18 @@ impl<'a> LvDisk<'a> {
         let size = lv.extents().to_sectors(vg.extent_size).to_bytes();
         Self {
             vg,
-            lv,
+            copies: copies(vg, lv),
             size: size.unwrap_or(Bytes(u64::MAX)),
             pvs,
         }
     }
 
-    /// The PVs an LV lies on, each once.
-    pub fn pvs_of(lv: &Lv) -> Vec<PvKey> {
+    /// The PVs an LV or its copies lie on, each once.
+    pub fn pvs_of(vg: &Vg, lv: &Lv) -> Vec<PvKey> {
         let mut out = Vec::new();
-        for (area, _) in lv.segments.iter().flat_map(Segment::areas) {
+        let copies = copies(vg, lv);
+        let segments = copies.iter().flat_map(|copy| &copy.segments);
+        for (area, _) in segments.flat_map(Segment::areas) {
             if let Area::Pv { pv, .. } = area
                 && !out.contains(&pv)
             {
@@ -107,7 +112,12 @@ impl<'a> LvDisk<'a> {
     }
 
     /// Goes over a range run by run.
-    fn runs(&self, offset: Bytes, len: usize) -> io::Result<Vec<(Place, std::ops::Range<usize>)>> {
+    fn runs(
+        &self,
+        lv: &Lv,
+        offset: Bytes,
+        len: usize,
+    ) -> io::Result<Vec<(Place, std::ops::Range<usize>)>> {
         let end = offset.0.checked_add(len as u64);
         if end.is_none_or(|e| e > self.size.0) {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -116,7 +126,7 @@ impl<'a> LvDisk<'a> {
         let mut done = 0usize;
         while done < len {
             let at = offset.0 + done as u64;
-            let (place, run) = place(self.vg, self.lv, at)
+            let (place, run) = place(self.vg, lv, at)
                 .filter(|(_, run)| *run > 0)
                 .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
             let run = usize::try_from(run).unwrap_or(usize::MAX).min(len - done);
@@ -124,6 +134,27 @@ impl<'a> LvDisk<'a> {
             done += run;
         }
         Ok(out)
+    }
+}
+
+/// The copies of a mirror whose one segment covers it all, else the LV itself.
+fn copies<'a>(vg: &'a Vg, lv: &'a Lv) -> Vec<&'a Lv> {
+    let [segment] = lv.segments.as_slice() else {
+        return vec![lv];
+    };
+    let mirrored = match &segment.kind {
+        SegmentKind::Mirror(_) => true,
+        SegmentKind::Raid(raid) => raid.level == "raid1",
+        _ => false,
+    };
+    let areas = segment.areas().into_iter();
+    let legs = areas.filter_map(|(area, _)| match area {
+        Area::Lv { lv, extent } if extent.is_zero() => vg.lvs.get(lv),
+        _ => None,
+    });
+    match mirrored {
+        true => legs.collect(),
+        false => vec![lv],
     }
 }
 
@@ -138,7 +169,8 @@ impl Disk for LvDisk<'_> {
     }
 
     fn read_at(&self, offset: Bytes, buf: &mut [u8]) -> io::Result<()> {
-        for (place, range) in self.runs(offset, buf.len())? {
+        let first = self.copies.first().ok_or(io::ErrorKind::Unsupported)?;
+        for (place, range) in self.runs(first, offset, buf.len())? {
             match place {
                 Place::Pv(pv, at) => {
                     let disk = self.pvs.get(&pv).ok_or(io::ErrorKind::NotFound)?;
@@ -152,7 +184,11 @@ impl Disk for LvDisk<'_> {
     }
 
     fn write_at(&mut self, offset: Bytes, data: &[u8]) -> io::Result<()> {
-        for (place, range) in self.runs(offset, data.len())? {
+        let mut runs = Vec::new();
+        for copy in &self.copies {
+            runs.extend(self.runs(copy, offset, data.len())?);
+        }
+        for (place, range) in runs {
             match place {
                 Place::Pv(pv, at) => {
                     let disk = self.pvs.get_mut(&pv).ok_or(io::ErrorKind::NotFound)?;

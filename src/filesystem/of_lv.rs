@@ -33,7 +33,7 @@ pub fn of_lv(
         return identify(&disk).map_err(failed);
     }
     let mut pvs: HashMap<PvKey, Box<dyn Disk>> = HashMap::new();
-    for pv in LvDisk::pvs_of(entry) {
+    for pv in LvDisk::pvs_of(&read.vg, entry) {
         let Some(device) = read.pv(pv).device() else {
             return Ok(None);
         };

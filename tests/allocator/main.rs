@@ -332,6 +332,7 @@ impl World {
         let config = AllocConfig {
             maximise_cling,
             cling_tag_list: tags,
+            ..AllocConfig::default()
         };
         (format!("--config={text}"), config)
     }
@@ -450,6 +451,7 @@ fn apply(vg: &Vg, nodes: &[String], step: &Step) -> Result<Vg, String> {
                 stripes: *stripes,
                 stripe_size: None,
                 pvs,
+                copies_given: false,
                 alloc: *policy,
                 config: &step.config,
             };

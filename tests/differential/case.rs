@@ -60,6 +60,8 @@ pub struct Run {
     pub stdin: String,
     /// The difference on purpose that this line shows.
     pub meant: Option<String>,
+    /// `~`: LVM2 does it to active LVs, ulvm to the same that are not.
+    pub live: bool,
 }
 
 /// Reads every case below a directory, and refuses two of one name.
@@ -150,10 +152,11 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 stdin = format!("{stdin}{rest}\n");
                 continue;
             }
-            "$" | "!" | "=" | "!=" => Action::Run(Run {
+            "$" | "!" | "=" | "!=" | "~" | "!~" => Action::Run(Run {
                 words: words(rest).map_err(wrong)?,
                 succeeds: !head.starts_with('!'),
                 compare_output: head.ends_with('='),
+                live: head.ends_with('~'),
                 stdin: std::mem::take(&mut stdin),
                 meant: meant.take(),
             }),

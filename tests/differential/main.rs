@@ -105,13 +105,22 @@ fn main() -> ExitCode {
             None => suite.case(name, &needs, body),
         };
     }
+    // Those of mirrors are compared in a guest, by a suite of their own.
+    let mirrors = match case::load(&root.join("tests/mirror_commands/cases")) {
+        Ok(cases) => cases,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(101);
+        }
+    };
     let all = Arc::clone(&cases);
     let meant = Arc::clone(&cases);
     suite.case("differential::coverage::commands", &[], move || {
         every_command_has_a_case(&all)
     });
     suite.case("differential::coverage::compatibility", &[], move || {
-        every_promise_names_a_case(&cases, &root.join("docs/compatibility.md"))
+        let every = cases.iter().cloned().chain(mirrors).collect::<Vec<_>>();
+        every_promise_names_a_case(&every, &root.join("docs/compatibility.md"))
     });
     suite.case(
         "differential::coverage::differences_on_purpose",

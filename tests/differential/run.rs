@@ -94,6 +94,9 @@ fn side(
     for step in &case.steps {
         let at = |error: String| format!("{tool}, line {}: {}\n{error}", step.line, step.source);
         match &step.action {
+            Action::Run(run) if run.live => {
+                return Err(at("active LVs are for the suite in the guest".into()));
+            }
             Action::Run(run) => {
                 let before = traces
                     .last()

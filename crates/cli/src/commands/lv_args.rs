@@ -165,6 +165,9 @@ pub fn alloc_config(ctx: &Context) -> AllocConfig {
     AllocConfig {
         maximise_cling: ctx.config().bool("allocation/maximise_cling"),
         cling_tag_list: ctx.config().list("allocation/cling_tag_list"),
+        separate_logs: ctx
+            .config()
+            .bool("allocation/mirror_logs_require_separate_pvs"),
     }
 }
 

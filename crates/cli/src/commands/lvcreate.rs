@@ -14,11 +14,13 @@ use ulvm_metadata::ops::lv_create::{
 use ulvm_metadata::ops::lv_name::check_chosen;
 use ulvm_metadata::ops::lv_remove::lv_remove;
 use ulvm_metadata::ops::size::{Sign, show};
+use ulvm_metadata::units::Sectors;
 
 use super::lv_activation::{self, Wanted};
 use super::lv_args::{
     Name, alloc_config, invalid, parse_name, pv_args, read_ahead, size, usage, vg_operand,
 };
+use super::lv_mirror_args::{self as mirrors, Kind};
 use super::segtypes::SEGTYPES;
 use super::vg_args::{done, sectors, tags};
 use crate::args::{Args, Opt};
@@ -39,7 +41,6 @@ const OTHER_TYPES: &[(Opt, &str)] = &[
     (Opt::Vdopool, "vdo"),
     (Opt::VirtualSize, "thin"),
     (Opt::Virtualoriginsize, "snapshot"),
-    (Opt::Mirrors, "raid1"),
 ];
 
 /// Creates a logical volume.
@@ -173,7 +174,7 @@ fn refuse_other_types(ctx: &Context, args: &Args) -> Result<()> {
             ctx.ui().warn(format!("Unrecognised segment type {word}"));
             return Err(invalid(Opt::Type, word, None));
         }
-        Some("linear" | "striped" | "error" | "zero") | None => None,
+        Some("linear" | "striped" | "raid1" | "mirror" | "error" | "zero") | None => None,
         Some(other) => Some(other),
     };
     let by_option = || OTHER_TYPES.iter().find(|(o, _)| args.has(*o));
@@ -187,6 +188,22 @@ fn refuse_other_types(ctx: &Context, args: &Args) -> Result<()> {
 
 /// Type, stripes and stripe size.
 fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
+    let copies = mirrors::wanted(ctx, args, COMMAND)?;
+    match copies {
+        Some((Kind::Raid1, legs)) => return Ok(Layout::Raid1(mirrors::raid1(ctx, args, legs)?)),
+        Some((Kind::Mirror, legs)) => {
+            let stripes = match striped(ctx, args)? {
+                Layout::Striped {
+                    stripes,
+                    stripe_size,
+                } => (stripes, stripe_size),
+                _ => (1, Sectors::ZERO),
+            };
+            let new = mirrors::mirror(ctx, args, legs, stripes)?;
+            return Ok(Layout::Mirror(new));
+        }
+        None => {}
+    }
     let word = args.text(Opt::Type);
     let refuse = |opt: Opt| {
         let value = args.text(opt).unwrap_or_default();
@@ -204,6 +221,11 @@ fn layout(ctx: &Context, args: &Args) -> Result<Layout> {
     if args.has(Opt::StripeSize) && !args.has(Opt::Stripes) && word != Some("striped") {
         return refuse(Opt::StripeSize);
     }
+    striped(ctx, args)
+}
+
+/// Stripes and stripe size, or linear.
+fn striped(ctx: &Context, args: &Args) -> Result<Layout> {
     let stripes = args.number(Opt::Stripes).unwrap_or(1);
     let stripe_size = sectors(args, Opt::StripeSize)?;
     match u32::try_from(stripes) {

@@ -8,7 +8,7 @@ use ulvm::error::{Error, Result};
 use ulvm::filesystem::Change;
 use ulvm::inventory::VgRead;
 use ulvm::session::{Allow, Session};
-use ulvm_metadata::model::{AllocPolicy, LvKey, Vg};
+use ulvm_metadata::model::{AllocPolicy, LvKey, SegmentKind, Vg};
 use ulvm_metadata::ops::lv_create::STRIPES_MAX;
 use ulvm_metadata::ops::lv_resize::{Direction, LvResize, lv_resize};
 use ulvm_metadata::ops::lv_tree::{full_name, is_visible};
@@ -19,6 +19,7 @@ use super::content::missing;
 use super::lv_activation::{Reduction, before_reduction, live};
 use super::lv_args::{alloc_config, invalid, lv_path, pv_args, size, usage};
 use super::lv_filesystem::Follower;
+use super::lv_mirror_args::copies;
 use super::vg_args::{done, sectors};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -67,6 +68,7 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
         return Err(Error::refused(text));
     }
     refuse_unsupported(args, &vg, &lv)?;
+    check_copies(args, &read.vg, key)?;
     let mut live = live(ctx, false)?;
     let named = pv_args(&session, &read, pvs)?;
     let outcome = lv_resize(
@@ -78,6 +80,7 @@ fn run(ctx: &Context, args: &Args, command: &str, direction: Direction) -> Resul
             stripes,
             stripe_size: sectors(args, Opt::StripeSize)?,
             pvs: (!pvs.is_empty()).then_some(named.as_slice()),
+            copies_given: args.has(Opt::Mirrors),
             alloc: args.text(Opt::Alloc).and_then(AllocPolicy::from_word),
             config: &config,
         },
@@ -184,6 +187,22 @@ fn check_sign(args: &Args, size: Size, direction: Direction) -> Result<()> {
     Err(invalid(opt, value, Some(&why)))
 }
 
+/// `-m` with another number of copies than the LV has: that is for `lvconvert`.
+fn check_copies(args: &Args, vg: &Vg, lv: LvKey) -> Result<()> {
+    let Some(beside) = copies(args)? else {
+        return Ok(());
+    };
+    let count = match vg.lvs[lv].segments.first().map(|s| &s.kind) {
+        Some(SegmentKind::Mirror(mirror)) => mirror.legs.len(),
+        Some(SegmentKind::Raid(raid)) => raid.images.len(),
+        _ => 1,
+    };
+    if count != beside as usize + 1 {
+        return Err(Error::refused("Cannot vary number of mirrors in LV yet."));
+    }
+    Ok(())
+}
+
 fn stripes(args: &Args, command: &str) -> Result<Option<u32>> {
     let Some(n) = args.number(Opt::Stripes) else {
         return Ok(None);
@@ -200,9 +219,6 @@ fn stripes(args: &Args, command: &str) -> Result<Option<u32>> {
 
 /// What would need a mirror or a pool.
 fn refuse_unsupported(args: &Args, vg: &str, lv: &str) -> Result<()> {
-    if args.has(Opt::Mirrors) {
-        return Err(Error::refused("Cannot vary number of mirrors in LV yet."));
-    }
     if args.has(Opt::Poolmetadatasize) || args.has(Opt::Usepolicies) {
         return Err(Error::refused(format!(
             "Logical volume {vg}/{lv} is not a pool or snapshot that can be resized this way."

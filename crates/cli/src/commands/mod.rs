@@ -57,6 +57,7 @@ pub mod vgsplit;
 pub mod lv_activation;
 mod lv_args;
 mod lv_filesystem;
+mod lv_mirror_args;
 pub mod lvchange;
 pub mod lvcreate;
 pub mod lvremove;

@@ -3,7 +3,7 @@
 //! piece. The order of every choice is observable in the metadata, so it follows LVM2's.
 
 use super::free::FreeMap;
-use super::{AllocError, Piece, Request, pv_areas};
+use super::{AllocError, Allocation, End, Piece, Request, pv_areas};
 use crate::model::{AllocPolicy, PvKey, Vg};
 use crate::units::Extents;
 
@@ -43,6 +43,8 @@ struct Rules {
     can_split: bool,
     /// The second look of a round: only areas that were not chosen yet, and no preference.
     again: bool,
+    /// The last look of a round: for a log that finds no PV of its own; no preference.
+    for_log: bool,
 }
 
 /// What a round has chosen so far.
@@ -86,7 +88,9 @@ pub(super) struct Search<'a> {
     vg: &'a Vg,
     request: &'a Request<'a>,
     free: FreeMap,
-    pieces: Vec<Piece>,
+    out: Allocation,
+    /// Logical extents wanted; those that hold metadata are counted like data.
+    wanted: u32,
     allocated: u32,
     /// Areas of the LV's first segment with their PVs; those of its last, and where they end.
     first: Vec<PvKey>,
@@ -97,24 +101,25 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(vg: &'a Vg, free: FreeMap, request: &'a Request<'a>) -> Self {
-        let segments = request.extends.map_or(&[][..], |lv| &lv.segments);
-        let first = segments
-            .first()
-            .map_or_else(Vec::new, |s| pv_areas(&s.kind))
-            .into_iter()
-            .map(|(pv, _)| pv)
-            .collect();
-        let last: Vec<_> = segments.last().map_or_else(Vec::new, |s| {
-            let areas = pv_areas(&s.kind);
-            let len = s.len.get() / areas.len().max(1) as u64;
-            let end = |(pv, pe): (PvKey, Extents)| (pv, pe.get() + len);
-            areas.into_iter().map(end).collect()
-        });
+        let ends = |end| {
+            let lv = request.extends;
+            lv.map_or_else(Vec::new, |lv| pv_areas(vg, lv, end, 0))
+        };
+        let first = ends(End::First).into_iter().map(|(pv, ..)| pv).collect();
+        let last = ends(End::Last).into_iter();
+        let last: Vec<_> = last.map(|(pv, _, end)| (pv, end)).collect();
         Self {
             vg,
             request,
             free,
-            pieces: Vec::new(),
+            out: Allocation::default(),
+            wanted: match request.parallel {
+                0 => 0,
+                _ => {
+                    let meta = request.beside.meta().saturating_mul(request.per_area);
+                    request.extents.0.saturating_add(meta)
+                }
+            },
             allocated: 0,
             counts_match: !last.is_empty() && last.len() == request.parallel as usize,
             first,
@@ -122,10 +127,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Vec<Piece>, AllocError> {
-        let wanted = self.request.extents.0;
-        if self.request.parallel == 0 || self.request.per_area == 0 {
-            return Ok(self.pieces);
+    pub(super) fn run(mut self) -> Result<Allocation, AllocError> {
+        let wanted = self.wanted;
+        let nothing = self.request.parallel == 0 && !self.request.beside.is_log();
+        if nothing || self.request.per_area == 0 {
+            return Ok(self.out);
         }
         let can_split = self.request.policy != AllocPolicy::Contiguous;
         let by_tags = !self.request.config.cling_tag_list.is_empty();
@@ -148,7 +154,8 @@ impl<'a> Search<'a> {
             self.check_free()?;
             let before = self.allocated;
             self.one_policy(policy, can_split);
-            let done = self.allocated >= wanted || (!can_split && self.allocated != before);
+            let all = self.allocated >= wanted && self.logs_needed() == 0;
+            let done = all || (!can_split && self.allocated != before);
             if done || policy == last_policy {
                 break;
             }
@@ -157,6 +164,9 @@ impl<'a> Search<'a> {
         if self.request.at_most && self.allocated == 0 {
             return Err(AllocError::NoneSuitable { contiguous });
         }
+        if self.logs_needed() > 0 {
+            return Err(AllocError::NoLog);
+        }
         if self.allocated < wanted && !self.request.at_most {
             let missing = self.physical(wanted - self.allocated);
             return Err(AllocError::NotSuitable {
@@ -164,7 +174,12 @@ impl<'a> Search<'a> {
                 contiguous,
             });
         }
-        Ok(self.pieces)
+        Ok(self.out)
+    }
+
+    /// Areas that are still to be chosen beside the parallel ones: the log, once.
+    fn logs_needed(&self) -> usize {
+        usize::from(self.request.beside.is_log() && self.out.log.is_none())
     }
 
     /// Physical extents that so many logical ones take.
@@ -173,7 +188,8 @@ impl<'a> Search<'a> {
     }
 
     fn check_free(&self) -> Result<(), AllocError> {
-        let needed = self.physical(self.request.extents.0 - self.allocated);
+        let log = self.request.beside.is_log();
+        let needed = self.physical(self.wanted - self.allocated) + u64::from(log);
         let free = self.free.total();
         if needed > free && !self.request.at_most {
             return Err(AllocError::TooFewFree { needed, free });
@@ -199,6 +215,7 @@ impl<'a> Search<'a> {
             by_tags: policy == AllocPolicy::ClingByTags,
             can_split,
             again: false,
+            for_log: false,
         }
     }
 
@@ -206,9 +223,9 @@ impl<'a> Search<'a> {
     fn one_policy(&mut self, policy: AllocPolicy, can_split: bool) {
         let mut rules = self.rules(policy, can_split);
         loop {
-            let before = self.allocated;
+            let before = (self.allocated, self.logs_needed());
             self.round(rules);
-            if self.allocated == before {
+            if (self.allocated, self.logs_needed()) == before {
                 match rules.draw {
                     Draw::SegmentPvs if rules.positional => rules.positional = false,
                     Draw::AllocatedPvs if policy == AllocPolicy::Normal => rules.draw = Draw::No,
@@ -217,10 +234,7 @@ impl<'a> Search<'a> {
             } else if self.request.config.maximise_cling && policy == AllocPolicy::Normal {
                 rules.draw = Draw::AllocatedPvs;
             }
-            if policy == AllocPolicy::Contiguous
-                || self.allocated >= self.request.extents.0
-                || !can_split
-            {
+            if policy == AllocPolicy::Contiguous || self.allocated >= self.wanted || !can_split {
                 return;
             }
         }
@@ -230,6 +244,7 @@ impl<'a> Search<'a> {
     fn round(&mut self, mut rules: Rules) {
         self.free.reset();
         let wanted = self.request.parallel as usize;
+        let logs = self.logs_needed();
         let positional = if rules.positional { wanted } else { 0 };
         let mut chosen = Chosen {
             preferred: vec![None; positional],
@@ -238,22 +253,42 @@ impl<'a> Search<'a> {
         loop {
             let before = chosen.found.len();
             self.look(rules, &mut chosen);
-            let filled = chosen.filled();
-            let more = match rules.policy {
-                AllocPolicy::Anywhere => chosen.found.len() != before && chosen.total() < wanted,
-                AllocPolicy::Normal => !rules.again && filled > 0 && filled < positional,
-                _ => false,
-            };
-            if !more {
+            let (filled, total) = (chosen.filled(), chosen.total());
+            let normal = rules.policy == AllocPolicy::Normal;
+            if rules.policy == AllocPolicy::Anywhere {
+                if chosen.found.len() == before || total >= wanted + logs {
+                    break;
+                }
+            } else if normal
+                && !rules.again
+                && filled > 0
+                && (filled < positional || logs > 0)
+                && rules.draw == Draw::AllocatedPvs
+            {
+                rules.again = true;
+            } else if normal
+                && !rules.for_log
+                && !self.request.config.separate_logs
+                && filled == positional
+                && (wanted..wanted + logs).contains(&total)
+            {
+                rules.for_log = true;
+            } else {
                 break;
             }
-            rules.again = rules.policy == AllocPolicy::Normal;
         }
-        if chosen.total() < wanted {
+        if chosen.total() < wanted + logs {
             return;
         }
-        // Largest first; equal ones stay in PV order. They fill the gaps among the preferred.
-        chosen.found.sort_by_key(|c| std::cmp::Reverse(c.used));
+        // Largest first; equal ones stay in PV order. They fill the gaps among the preferred. What
+        // a look for the log has found comes behind those that were there before.
+        let from = if rules.for_log { wanted } else { 0 };
+        if let Some(sorted) = chosen.found.get_mut(from..) {
+            sorted.sort_by_key(|c| std::cmp::Reverse(c.used));
+        }
+        let Some(log) = self.take_log(logs, &mut chosen) else {
+            return;
+        };
         if rules.policy == AllocPolicy::Contiguous && rules.draw == Draw::No {
             self.one_per_tag(&mut chosen.found);
             if chosen.total() < wanted {
@@ -268,8 +303,24 @@ impl<'a> Search<'a> {
             rest.take(wanted).collect()
         };
         if taken.len() == wanted {
-            self.hand_out(&taken);
+            self.hand_out(&taken, log);
         }
+    }
+
+    /// The log goes to the smallest area that is large enough. `None` if there is none that the
+    /// parallel areas do not need; `Some(None)` if no log is wanted.
+    fn take_log(&self, logs: usize, chosen: &mut Chosen) -> Option<Option<Candidate>> {
+        if logs == 0 {
+            return Some(None);
+        }
+        let len = self.request.beside.len();
+        let small = chosen.found.iter().rev().take_while(|c| c.used < len);
+        let small = small.count();
+        if chosen.total() < self.request.parallel as usize + logs + small {
+            return None;
+        }
+        let at = (chosen.found.len() - small).checked_sub(1)?;
+        Some(chosen.found.get(at).copied())
     }
 
     /// Drops candidates on PVs that share a tag of the list with the PV of an earlier one: stripes
@@ -292,9 +343,14 @@ impl<'a> Search<'a> {
     /// One look over all PVs and areas.
     fn look(&mut self, rules: Rules, chosen: &mut Chosen) {
         let anywhere = rules.policy == AllocPolicy::Anywhere;
-        let wanted = (self.request.extents.0 - self.allocated) / self.request.per_area;
+        let wanted = self.most() / self.request.per_area;
+        let beside = self.request.beside.len();
         let parallel = self.request.parallel as usize;
+        let avoid = self.avoided();
         for map in 0..self.free.len() {
+            if !anywhere && !rules.for_log && avoid.contains(&self.free.pv(map).pv) {
+                continue;
+            }
             let mut have_one = false;
             let mut at = 0;
             while at < self.free.pv(map).areas().len() {
@@ -308,7 +364,11 @@ impl<'a> Search<'a> {
                         // What is found beyond the stripes that are wanted serves no purpose,
                         // but is looked at as long as the PV is.
                         let enough = anywhere && chosen.found.len() >= parallel;
-                        let reserve = if enough { 0 } else { wanted };
+                        let reserve = match (enough, anywhere) {
+                            (true, _) => beside,
+                            (false, true) => wanted,
+                            (false, false) => wanted.max(beside),
+                        };
                         let (used, now_at) = self.free.pv_mut(map).reserve(at, reserve);
                         at = now_at;
                         if have_one && !anywhere {
@@ -320,9 +380,44 @@ impl<'a> Search<'a> {
                 }
                 at += 1;
             }
-            if anywhere && chosen.total() >= parallel {
+            if anywhere && chosen.total() >= parallel + self.logs_needed() {
                 break;
             }
+        }
+    }
+
+    /// PVs of what the next extents shall be parallel to.
+    fn avoided(&self) -> &'a [PvKey] {
+        let next = self.data_allocated();
+        let mut runs = self.request.avoid.iter();
+        runs.find(|run| next < run.end.0)
+            .map_or(&[], |run| run.pvs.as_slice())
+    }
+
+    /// Logical extents allocated, metadata left out.
+    fn data_allocated(&self) -> u32 {
+        if self.out.meta.is_empty() {
+            self.allocated
+        } else {
+            let meta = self.request.beside.meta();
+            self.allocated - meta.saturating_mul(self.request.per_area)
+        }
+    }
+
+    /// Logical extents that may be handed out in one piece: up to the end of the run that it is
+    /// parallel to.
+    fn most(&self) -> u32 {
+        let left = self.wanted - self.allocated;
+        let next = self.data_allocated();
+        let mut runs = self.request.avoid.iter();
+        let meta = if self.out.meta.is_empty() {
+            self.request.beside.meta()
+        } else {
+            0
+        };
+        match runs.find(|run| next < run.end.0) {
+            Some(run) => left.min((run.end.0 - next).saturating_add(meta)),
+            None => left,
         }
     }
 
@@ -338,16 +433,19 @@ impl<'a> Search<'a> {
         if area.unreserved == 0 {
             return Verdict::NextArea;
         }
-        if rules.again {
+        if rules.for_log {
+            // Any area, those of the legs included as far as they are not reserved.
+        } else if rules.again {
             if chosen.has(map, area.id) {
                 return Verdict::NextArea;
             }
         } else if rules.draw != Draw::No {
             return self.judge_drawn(rules, (map, at), chosen);
         }
-        let enough = u64::from(area.unreserved) * u64::from(self.request.per_area)
-            >= u64::from(self.request.extents.0 - self.allocated);
-        if !enough && (!rules.can_split || (have_one && rules.policy != AllocPolicy::Anywhere)) {
+        let enough =
+            u64::from(area.unreserved) * u64::from(self.request.per_area) >= u64::from(self.most());
+        let whole = !rules.can_split && !self.request.beside.is_log();
+        if !enough && (whole || (have_one && rules.policy != AllocPolicy::Anywhere)) {
             return Verdict::NextPv;
         }
         Verdict::Use
@@ -417,7 +515,7 @@ impl<'a> Search<'a> {
     /// The stripe of which this request has already put a piece on the PV.
     fn slot_of_pieces(&self, pv: PvKey, by_tags: bool, chosen: &Chosen) -> Option<usize> {
         let on = |s: usize| {
-            let mut pieces = self.pieces.iter();
+            let mut pieces = self.out.pieces.iter();
             pieces.any(|piece| self.same(pv, piece.areas[s].0, by_tags))
         };
         (0..self.request.parallel as usize).find(|s| chosen.open(*s) && on(*s))
@@ -441,25 +539,44 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Takes as much of each chosen area as the smallest allows.
-    fn hand_out(&mut self, chosen: &[Candidate]) {
-        let wanted = (self.request.extents.0 - self.allocated) / self.request.per_area;
+    /// Takes as much of each chosen area as the smallest allows, metadata first, and the log.
+    fn hand_out(&mut self, chosen: &[Candidate], log: Option<Candidate>) {
+        let wanted = self.most() / self.request.per_area;
         let len = chosen.iter().fold(wanted, |n, c| n.min(c.used));
-        if len == 0 {
+        let meta = match self.request.beside.meta() {
+            n if self.out.meta.is_empty() => n,
+            _ => 0,
+        };
+        if (len == 0 && log.is_none()) || len < meta {
             return;
         }
+        let data = len - meta;
         let mut areas = Vec::with_capacity(chosen.len());
         for c in chosen {
             let pv = self.free.pv_mut(c.map);
-            if let Some(start) = pv.consume(c.area, len) {
+            if meta > 0
+                && let Some(start) = pv.consume(c.area, meta)
+            {
+                self.out.meta.push((pv.pv, Extents(start)));
+            }
+            if data > 0
+                && let Some(start) = pv.consume(c.area, data)
+            {
                 areas.push((pv.pv, Extents(start)));
             }
         }
-        debug_assert_eq!(areas.len(), chosen.len());
-        self.pieces.push(Piece {
-            areas,
-            len: Extents(len),
-        });
+        if let Some(c) = log {
+            let pv = self.free.pv_mut(c.map);
+            let start = pv.consume(c.area, self.request.beside.len());
+            self.out.log = start.map(|start| (pv.pv, Extents(start)));
+        }
+        debug_assert!(data == 0 || areas.len() == chosen.len());
+        if data > 0 && !areas.is_empty() {
+            self.out.pieces.push(Piece {
+                areas,
+                len: Extents(data),
+            });
+        }
         self.allocated += len * self.request.per_area;
     }
 }

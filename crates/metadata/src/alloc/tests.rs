@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{AllocConfig, AllocError, FreeMap, Piece, PvRange, Request, allocate};
+use super::{AllocConfig, AllocError, Beside, FreeMap, Piece, PvRange, Request, allocate};
 use crate::model::usage::Usage;
 use crate::model::{
     AllocPolicy, Area, Lv, LvFlags, LvStatus, Pv, PvKey, ReadAhead, Segment, SegmentKind, Vg,
@@ -80,6 +80,7 @@ fn run(
     let config = AllocConfig {
         maximise_cling: true,
         cling_tag_list: tags.iter().map(|t| (*t).to_owned()).collect(),
+        ..AllocConfig::default()
     };
     let request = Request {
         lv_name: "x",
@@ -89,9 +90,11 @@ fn run(
         per_area: stripes,
         policy,
         at_most: false,
+        beside: Beside::Nothing,
+        avoid: &[],
         config: &config,
     };
-    allocate(vg, FreeMap::whole(vg, &Usage::of(vg)), &request)
+    allocate(vg, FreeMap::whole(vg, &Usage::of(vg)), &request).map(|found| found.pieces)
 }
 
 /// Pieces as extents in each area, and (PV number, first extent) of each.
@@ -154,10 +157,12 @@ fn the_smallest_area_that_fits_among_those_named() {
         per_area: 1,
         policy: AllocPolicy::Normal,
         at_most: false,
+        beside: Beside::Nothing,
+        avoid: &[],
         config: &config,
     };
     let free = FreeMap::new(&vg, &Usage::of(&vg), &offered);
-    let pieces = allocate(&vg, free, &request).unwrap();
+    let pieces = allocate(&vg, free, &request).unwrap().pieces;
     assert_eq!(shape(&vg, &pieces), [(4, vec![(0, 60)])]);
 }
 

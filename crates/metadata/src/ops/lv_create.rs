@@ -1,6 +1,8 @@
-//! Creating LVs of the types linear, striped, error and zero.
+//! Creating LVs of the types linear, striped, raid1, mirror, error and zero.
 
 use super::lv_segments::{append_pieces, append_virtual};
+use super::mirror::build::Maker;
+use super::mirror::{self, NewMirror, NewRaid1, Room};
 use super::pv_args::{PvArg, pv_ranges};
 use super::size::{Amount, PercentOf, Size, show};
 use super::tags::TagEdit;
@@ -33,6 +35,10 @@ pub enum Layout {
         /// Sectors in one area before the next one's turn; a power of two.
         stripe_size: Sectors,
     },
+    /// Copies with superblocks and a bitmap: dm-raid's.
+    Raid1(NewRaid1),
+    /// Copies with a log or none: dm-mirror's.
+    Mirror(NewMirror),
     /// Every access fails.
     Error,
     /// Reads give zeros, writes vanish.
@@ -40,10 +46,20 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// Number of parallel areas.
+    /// Number of areas whose length adds up to the LV's.
     pub fn stripes(self) -> u32 {
         match self {
             Self::Striped { stripes, .. } => stripes,
+            Self::Mirror(new) => new.stripes,
+            _ => 1,
+        }
+    }
+
+    /// Number of copies of the data.
+    pub fn copies(self) -> u32 {
+        match self {
+            Self::Raid1(new) => new.legs,
+            Self::Mirror(new) => new.legs,
             _ => 1,
         }
     }
@@ -135,6 +151,32 @@ fn create(
     let mut vg = old.clone();
     let mut lv = new_lv(request, name, ids)?;
     match layout {
+        Layout::Raid1(_) | Layout::Mirror(_) => {
+            let offered = offered.as_deref();
+            check_room(old, &usage, request, layout, offered, wanted)?;
+            let room = Room {
+                usage: &usage,
+                offered,
+                policy: policy(old, request),
+                config: request.config,
+                at_most: matches!(request.size.amount, Amount::Percent(..)),
+            };
+            let mut maker = Maker {
+                ids,
+                creation: request.creation.clone(),
+                alloc: request.alloc,
+            };
+            let key = match layout {
+                Layout::Raid1(new) => {
+                    mirror::new_raid1(&mut vg, &mut maker, lv, new, wanted, &room, notices)?
+                }
+                Layout::Mirror(new) => {
+                    mirror::new_mirror(&mut vg, &mut maker, lv, new, wanted, &room, notices)?
+                }
+                _ => return Err(OpError::usage("No mirror.")),
+            };
+            return Ok((vg, key));
+        }
         Layout::Error => append_virtual(&mut lv, wanted, SegmentKind::Error),
         Layout::Zero => append_virtual(&mut lv, wanted, SegmentKind::Zero),
         Layout::Linear | Layout::Striped { .. } => {
@@ -147,12 +189,13 @@ fn create(
 
 /// Checks stripes and stripe size; a stripe size larger than an extent is reduced to it.
 fn check_layout(vg: &Vg, layout: Layout, notices: &mut Vec<Notice>) -> Result<Layout, OpError> {
-    let Layout::Striped {
-        stripes,
-        stripe_size,
-    } = layout
-    else {
-        return Ok(layout);
+    let (stripes, stripe_size) = match layout {
+        Layout::Striped {
+            stripes,
+            stripe_size,
+        } => (stripes, stripe_size),
+        Layout::Mirror(new) if new.stripes > 1 => (new.stripes, new.stripe_size),
+        _ => return Ok(layout),
     };
     if !(1..=STRIPES_MAX).contains(&stripes) {
         return Err(OpError::usage(format!(
@@ -177,9 +220,12 @@ fn check_layout(vg: &Vg, layout: Layout, notices: &mut Vec<Notice>) -> Result<La
         )));
         stripe_size = vg.extent_size;
     }
-    Ok(Layout::Striped {
-        stripes,
-        stripe_size,
+    Ok(match layout {
+        Layout::Mirror(new) => Layout::Mirror(NewMirror { stripe_size, ..new }),
+        _ => Layout::Striped {
+            stripes,
+            stripe_size,
+        },
     })
 }
 
@@ -262,6 +308,8 @@ fn extents(
                     show(size)
                 )));
             }
+            // Percentages count physical extents: those of every copy.
+            n /= u64::from(request.layout.copies());
             if n == 0 {
                 return Err(none_left());
             }
@@ -357,23 +405,26 @@ fn new_lv(request: &LvCreate<'_>, name: String, ids: &mut dyn IdSource) -> Resul
     })
 }
 
-/// Allocates the extents of a linear or striped LV.
-fn place(
+/// The policy that rules where a new LV lies.
+fn policy(vg: &Vg, request: &LvCreate<'_>) -> AllocPolicy {
+    match request.alloc {
+        AllocPolicy::Inherit => vg.alloc,
+        other => other,
+    }
+}
+
+/// What can be told before the places are looked for: PVs for each stripe, extents at all.
+fn check_room(
     vg: &Vg,
     usage: &Usage,
     request: &LvCreate<'_>,
     layout: Layout,
-    offered: Option<Vec<PvRange>>,
+    offered: Option<&[PvRange]>,
     wanted: Extents,
-    lv: &mut Lv,
 ) -> Result<(), OpError> {
-    let policy = match request.alloc {
-        AllocPolicy::Inherit => vg.alloc,
-        other => other,
-    };
     let stripes = layout.stripes();
-    let pv_count = offered.as_ref().map_or(vg.pvs.len(), Vec::len);
-    if policy != AllocPolicy::Anywhere && stripes as usize > pv_count {
+    let pv_count = offered.map_or(vg.pvs.len(), <[PvRange]>::len);
+    if policy(vg, request) != AllocPolicy::Anywhere && stripes as usize > pv_count {
         return Err(OpError::no_space(format!(
             "Number of stripes ({stripes}) must not exceed number of physical volumes ({pv_count})"
         )));
@@ -386,21 +437,37 @@ fn place(
             vg.name
         )));
     }
+    Ok(())
+}
+
+/// Allocates the extents of a linear or striped LV.
+fn place(
+    vg: &Vg,
+    usage: &Usage,
+    request: &LvCreate<'_>,
+    layout: Layout,
+    offered: Option<Vec<PvRange>>,
+    wanted: Extents,
+    lv: &mut Lv,
+) -> Result<(), OpError> {
+    check_room(vg, usage, request, layout, offered.as_deref(), wanted)?;
     let map = match &offered {
         Some(list) => FreeMap::new(vg, usage, list),
         None => FreeMap::whole(vg, usage),
     };
-    let pieces = alloc::allocate(
+    let found = alloc::allocate(
         vg,
         map,
         &alloc::Request {
             lv_name: &lv.name,
             extends: None,
             extents: wanted,
-            parallel: stripes,
-            per_area: stripes,
-            policy,
-            at_most,
+            parallel: layout.stripes(),
+            per_area: layout.stripes(),
+            policy: policy(vg, request),
+            at_most: matches!(request.size.amount, Amount::Percent(..)),
+            beside: alloc::Beside::Nothing,
+            avoid: &[],
             config: request.config,
         },
     )
@@ -409,6 +476,6 @@ fn place(
         Layout::Striped { stripe_size, .. } => stripe_size,
         _ => Sectors::ZERO,
     };
-    append_pieces(lv, &pieces, stripe_size);
+    append_pieces(lv, &found.pieces, stripe_size);
     Ok(())
 }

@@ -3,10 +3,11 @@
 use super::lv_create::{STRIPE_SIZE_DEFAULT, offered_free, vg_extents, vg_free};
 use super::lv_segments::{append_pieces, append_virtual, boundary, cut};
 use super::lv_tree::{check_editable, full_name, snapshots};
+use super::mirror::{self, Shape};
 use super::pv_args::{PvArg, pv_ranges};
 use super::size::{Amount, PercentOf, Sign, Size, show};
 use super::{Done, OpError};
-use crate::alloc::{self, AllocConfig, AllocError, FreeMap, PvRange};
+use crate::alloc::{self, AllocConfig, AllocError, FreeMap, Piece, PvRange};
 use crate::model::usage::Usage;
 use crate::model::{AllocPolicy, Lv, LvKey, SegmentKind, Vg};
 use crate::notice::Notice;
@@ -38,6 +39,8 @@ pub struct LvResize<'a> {
     pub stripe_size: Option<Sectors>,
     /// Where new extents may lie; `None` = anywhere in the VG.
     pub pvs: Option<&'a [PvArg]>,
+    /// `-m` was given: the number of copies is not told then.
+    pub copies_given: bool,
     /// Policy for this time; `None` = the LV's.
     pub alloc: Option<AllocPolicy>,
     /// Settings.
@@ -53,7 +56,7 @@ pub struct Resized {
     pub new: Extents,
 }
 
-/// Resizes an LV of linear, striped, error or zero segments.
+/// Resizes an LV of linear, striped, error or zero segments, or a mirror.
 pub fn lv_resize(vg: &Vg, request: &LvResize<'_>) -> Result<Done<Resized>, OpError> {
     let mut notices = Vec::new();
     match resize(vg, request, &mut notices) {
@@ -112,8 +115,11 @@ fn resize(
     Ok((vg, Resized { old: existing, new }))
 }
 
-/// Only LVs that are made of areas on PVs, or of nothing, can be resized so far.
+/// Only LVs that are made of areas on PVs, or of nothing, and mirrors of such can be resized so far.
 fn check_kinds(vg: &Vg, lv: LvKey) -> Result<(), OpError> {
+    if mirror::shape(vg, lv).is_some() {
+        return Ok(());
+    }
     let bad = vg.lvs[lv].segments.iter().find(|s| {
         !matches!(
             s.kind,
@@ -150,15 +156,20 @@ fn target(
                 PercentOf::Lv | PercentOf::Origin => false,
             };
             let base = percent_base(vg, usage, request.lv, of, offered)?;
+            // Of physical extents each copy takes its share.
+            let copies = match of {
+                PercentOf::Lv | PercentOf::Origin => 1,
+                _ => mirror::shape(vg, request.lv).map_or(1, |shape| shape.legs.len() as u64),
+            };
             let product = base.saturating_mul(u64::from(percent));
             match (sign, of) {
-                (Sign::Minus, _) => product / 100,
+                (Sign::Minus, _) => product / 100 / copies,
                 // At most what the LV has and what is free.
                 (Sign::None, PercentOf::Vg) => {
                     let most = existing.saturating_add(vg_free(vg, usage));
-                    product.div_ceil(100).min(most)
+                    (product.div_ceil(100) / copies).min(most)
                 }
-                _ => product.div_ceil(100),
+                _ => product.div_ceil(100) / copies,
             }
         }
     };
@@ -258,11 +269,16 @@ fn shrink(
     wanted: u64,
     notices: &mut Vec<Notice>,
 ) -> Result<Extents, OpError> {
+    let shape = mirror::shape(vg, request.lv);
     let lv = &vg.lvs[request.lv];
     let existing = lv.extents();
     // `wanted` is below the present size, which is 32 bits.
     let wanted = Extents(u32::try_from(wanted).unwrap_or(existing.0));
-    let new = boundary(lv, wanted);
+    let cut_at = match &shape {
+        Some(shape) => &vg.lvs[shape.legs[0]],
+        None => lv,
+    };
+    let new = boundary(cut_at, wanted);
     if new != wanted {
         notices.push(rounding(wanted.get(), new));
     }
@@ -276,7 +292,10 @@ fn shrink(
             full_name(vg, request.lv)
         )));
     }
-    cut(&mut vg.lvs[request.lv], new);
+    match &shape {
+        Some(shape) => mirror::shorten(vg, request.lv, shape, new)?,
+        None => cut(&mut vg.lvs[request.lv], new),
+    }
     Ok(new)
 }
 
@@ -297,7 +316,11 @@ impl Grow<'_> {
     ) -> Result<Extents, OpError> {
         let lv = &self.old.lvs[self.request.lv];
         let existing = lv.extents();
-        let (stripes, stripe_size) = self.stripes(lv, notices)?;
+        let shape = mirror::shape(self.old, self.request.lv);
+        let (stripes, stripe_size) = match &shape {
+            Some(shape) => (self.mirror_stripes(shape, notices)?, shape.stripe_size),
+            None => self.stripes(lv, notices)?,
+        };
         let free = vg_free(self.old, self.usage);
         let more = round_to_stripes(existing, target, stripes, free, notices)?;
         let new = Extents(existing.0 + more.0);
@@ -305,6 +328,21 @@ impl Grow<'_> {
             return Err(matches_existing(new, "."));
         }
         check_direction(self.request.direction, new, existing)?;
+        if let Some(shape) = &shape {
+            if lv.status.not_synced {
+                // What is added would have to be assumed equal, too, or be copied: that is told to
+                // whoever has the LV active.
+                return Err(OpError::refused(format!(
+                    "Unable to read sync percent while LV {} is not locally active.",
+                    full_name(self.old, self.request.lv)
+                )));
+            }
+            let found = self.space(lv, more, shape.legs.len(), stripes, target.at_most)?;
+            if !found.is_empty() {
+                mirror::lengthen(vg, self.request.lv, shape, &found)?;
+            }
+            return Ok(vg.lvs[self.request.lv].extents());
+        }
         let lv = &mut vg.lvs[self.request.lv];
         match lv.segments.last().map(|s| &s.kind) {
             Some(SegmentKind::Error) => append_virtual(lv, more, SegmentKind::Error),
@@ -312,6 +350,21 @@ impl Grow<'_> {
             _ => self.place(lv, more, stripes, stripe_size, target.at_most)?,
         }
         Ok(lv.extents())
+    }
+
+    /// Stripes of each leg, which cannot be changed.
+    fn mirror_stripes(&self, shape: &Shape, notices: &mut Vec<Notice>) -> Result<u32, OpError> {
+        if !self.request.copies_given {
+            let count = shape.legs.len();
+            notices.push(Notice::print(format!("Extending {count} mirror images.")));
+        }
+        let word = self.old.lvs[self.request.lv].segments[0].kind.type_word();
+        match self.request.stripes {
+            Some(n) if n != shape.stripes => Err(OpError::refused(format!(
+                "Unable to extend \"{word}\" segment type with different number of stripes."
+            ))),
+            _ => Ok(shape.stripes),
+        }
     }
 
     /// Stripes and stripe size of the new segments.
@@ -381,14 +434,15 @@ impl Grow<'_> {
         Ok(size)
     }
 
-    fn place(
+    /// Extents for so many copies of so many stripes; none if there are none and none will do.
+    fn space(
         &self,
-        lv: &mut Lv,
+        lv: &Lv,
         more: Extents,
+        copies: usize,
         stripes: u32,
-        stripe_size: Sectors,
         at_most: bool,
-    ) -> Result<(), OpError> {
+    ) -> Result<Vec<Piece>, OpError> {
         let policy = match self.request.alloc.unwrap_or(lv.alloc) {
             AllocPolicy::Inherit => self.old.alloc,
             other => other,
@@ -397,22 +451,36 @@ impl Grow<'_> {
             Some(list) => FreeMap::new(self.old, self.usage, list),
             None => FreeMap::whole(self.old, self.usage),
         };
+        let copies = u32::try_from(copies).unwrap_or(u32::MAX);
         let request = alloc::Request {
             lv_name: &lv.name,
             extends: Some(lv),
             extents: more,
-            parallel: stripes,
+            parallel: stripes.saturating_mul(copies),
             per_area: stripes,
             policy,
             at_most,
+            beside: alloc::Beside::Nothing,
+            avoid: &[],
             config: self.request.config,
         };
-        let pieces = match alloc::allocate(self.old, map, &request) {
-            Ok(pieces) => pieces,
+        match alloc::allocate(self.old, map, &request) {
+            Ok(found) => Ok(found.pieces),
             // "At most" is kept by nothing, too.
-            Err(AllocError::NoneSuitable { .. }) => return Ok(()),
-            Err(e) => return Err(OpError::no_space(e.message(&lv.name))),
-        };
+            Err(AllocError::NoneSuitable { .. }) => Ok(Vec::new()),
+            Err(e) => Err(OpError::no_space(e.message(&lv.name))),
+        }
+    }
+
+    fn place(
+        &self,
+        lv: &mut Lv,
+        more: Extents,
+        stripes: u32,
+        stripe_size: Sectors,
+        at_most: bool,
+    ) -> Result<(), OpError> {
+        let pieces = self.space(lv, more, 1, stripes, at_most)?;
         append_pieces(lv, &pieces, stripe_size);
         Ok(())
     }

@@ -62,6 +62,7 @@ fn resize(vg: &Vg, lv: LvKey, size: &str) -> Result<(Vg, Vec<String>), (OpErrorK
         stripes: None,
         stripe_size: None,
         pvs: None,
+        copies_given: false,
         alloc: None,
         config: &config,
     };
@@ -195,7 +196,9 @@ fn names_of_parts_follow_and_parts_go_along() {
         lv_remove(&vg, legs[0]).unwrap_err().kind,
         OpErrorKind::Refused
     );
-    assert_eq!(resize(&vg, m, "+1").unwrap_err().0, OpErrorKind::Refused);
+    let longer = resize(&vg, m, "+1").unwrap().0;
+    let lengths = [m, legs[0], legs[1]].map(|lv| longer.lvs[lv].extents());
+    assert_eq!(lengths, [Extents(3); 3]);
     assert!(lv_remove(&vg, m).unwrap().vg.lvs.is_empty());
 }
 
@@ -281,6 +284,7 @@ fn apply(vg: &Vg, ids: &mut Ids, step: &Step, config: &AllocConfig) -> Result<Vg
                     stripes: *stripes,
                     stripe_size: Some(Sectors(128)),
                     pvs: None,
+                    copies_given: false,
                     alloc: Some(POLICIES[*policy]),
                     config,
                 },
@@ -315,7 +319,7 @@ proptest! {
             vg.pvs.iter_mut().take(3).for_each(|(_, pv)| pv.tags.push("t".into()));
         }
         let cling_tag_list = if tagged { vec!["@t".to_owned()] } else { Vec::new() };
-        let config = AllocConfig { maximise_cling, cling_tag_list };
+        let config = AllocConfig { maximise_cling, cling_tag_list, ..AllocConfig::default() };
         for step in &steps {
             match apply(&vg, &mut ids, step, &config) {
                 Ok(new) => vg = new,

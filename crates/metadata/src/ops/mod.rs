@@ -17,6 +17,7 @@ mod lv_segments;
 #[cfg(test)]
 mod lv_tests;
 pub mod lv_tree;
+pub mod mirror;
 pub mod pv_alias;
 pub mod pv_args;
 pub mod pv_change;

@@ -260,6 +260,7 @@ fn resize(
         stripes: c.of(&[None, None, Some(1), Some(2), Some(0)])?,
         stripe_size: c.of(&[None, None, Some(Sectors(64)), Some(Sectors(0))])?,
         pvs: (!args.is_empty()).then_some(&args),
+        copies_given: false,
         alloc: c.of(&[
             None,
             Some(AllocPolicy::Anywhere),

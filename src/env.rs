@@ -1,6 +1,9 @@
 //! The environment of the process, read once. No other module reads it.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::daemon::service::Manager;
 
 /// What ulvm takes from the environment.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct Env {
     pub xdg_runtime_dir: Option<PathBuf>,
     /// The process runs as root.
     pub root: bool,
+    /// What a service manager says, for the daemon.
+    pub manager: Manager,
 }
 
 impl Env {
@@ -51,6 +56,7 @@ impl Env {
                 .or_else(|| path("HOME").map(|h| h.join(".local/state"))),
             xdg_runtime_dir: path("XDG_RUNTIME_DIR"),
             root: rustix::process::geteuid().is_root(),
+            manager: manager(|name| text(name)),
         }
     }
 
@@ -86,5 +92,69 @@ impl Env {
             (None, None) if !self.root => self.state_dir().join("run"),
             _ => PathBuf::from("/run/ulvm"),
         }
+    }
+}
+
+/// Reads systemd's variables, as far as they are for this process, and those of a daemon whose place
+/// is taken (`ULVM_FDS`, `ULVM_STORED`).
+fn manager(text: impl Fn(&str) -> Option<String>) -> Manager {
+    let own = u64::from(std::process::id());
+    let number = |name: &str| text(name)?.parse::<u64>().ok();
+    let count = match number("LISTEN_PID") == Some(own) {
+        true => number("LISTEN_FDS").unwrap_or(0).min(1 << 20),
+        false => 0,
+    };
+    let names = text("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.split(':').map(str::to_owned);
+    let names = names.chain(std::iter::repeat("unknown".into()));
+    let handed_on = text("ULVM_FDS").unwrap_or_default();
+    let handed_on = handed_on.split(':').filter_map(|word| {
+        let (number, name) = word.split_once('=')?;
+        Some((number.parse().ok()?, name.to_owned()))
+    });
+    let watchdog = number("WATCHDOG_USEC").map(Duration::from_micros);
+    let stored = text("ULVM_STORED").unwrap_or_default();
+    Manager {
+        notify: text("NOTIFY_SOCKET").map(PathBuf::from),
+        fds: (3..)
+            .take(count as usize)
+            .zip(names)
+            .chain(handed_on)
+            .collect(),
+        watchdog: watchdog.filter(|_| number("WATCHDOG_PID").is_none_or(|pid| pid == own)),
+        stored: stored
+            .split(':')
+            .filter(|n| !n.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_for_this_process_counts() {
+        let own = std::process::id().to_string();
+        let of = |pid: &str| {
+            manager(|name| {
+                Some(match name {
+                    "LISTEN_PID" | "WATCHDOG_PID" => pid.to_owned(),
+                    "LISTEN_FDS" => "2".to_owned(),
+                    "LISTEN_FDNAMES" => "a".to_owned(),
+                    "WATCHDOG_USEC" => "1000".to_owned(),
+                    "ULVM_FDS" => "7=b:x".to_owned(),
+                    _ => return None,
+                })
+            })
+        };
+        let ours = of(&own);
+        let all = [(3, "a".into()), (4, "unknown".into()), (7, "b".into())];
+        assert_eq!(ours.fds, all);
+        assert_eq!(ours.watchdog, Some(Duration::from_millis(1)));
+        let others = of("1");
+        assert_eq!(others.fds, [(7, "b".into())]);
+        assert_eq!(others.watchdog, None);
     }
 }

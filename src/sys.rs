@@ -53,6 +53,23 @@ pub fn ofd_is_locked(fd: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<boo
     }
 }
 
+/// Takes a descriptor that whoever started this process has handed in under a number (3 and up). To
+/// be called once for each, before anything else is opened. No program that is started gets it.
+pub fn take_descriptor(number: i32) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    if number < 3 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: F_GETFD takes no pointer, and fails for a number that is not open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open and was handed in, so nothing else of this process owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
 /// Signals that ask a server to end: SIGTERM, SIGINT and SIGHUP. While this value is there, they are
 /// held back in the thread that made it and in the threads that it starts afterwards.
 #[derive(Debug)]

@@ -193,6 +193,11 @@ fn start(run_dir: &Path) -> Result<()> {
         .arg0("ulvm")
         .args(["daemon", "--detach"])
         .env("ULVM_RUN_DIR", run_dir)
+        // It is no part of the service that this command may belong to.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("ULVM_FDS")
+        .env_remove("ULVM_STORED")
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

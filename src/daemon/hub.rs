@@ -27,6 +27,7 @@ use super::nodes::LoopNode;
 use super::order::{DeviceNote, DeviceOrder, FolderOrder, Order, Report, TableOrder, Word};
 use super::process::Program;
 use super::proto::Export;
+use super::service::{Restored, Store};
 
 /// How long an order may take: longer than anything the worker waits for itself.
 const ORDER_PATIENCE: Duration = Duration::from_secs(120);
@@ -226,6 +227,7 @@ pub struct Hub {
     queues: usize,
     lock_memory: bool,
     events: Events,
+    store: Option<Arc<Store>>,
 }
 
 /// A worker that has lost its supervisor, and all that it kept.
@@ -265,9 +267,11 @@ impl Hub {
         queues: usize,
         lock_memory: bool,
         events: Events,
+        store: Option<Arc<Store>>,
     ) -> io::Result<Self> {
         Ok(Self {
             events,
+            store,
             inner: Mutex::default(),
             changed: Condvar::new(),
             resent: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -284,6 +288,7 @@ impl Hub {
         orphan: Orphan,
         lock_memory: bool,
         events: Events,
+        store: Option<Arc<Store>>,
     ) -> io::Result<(Self, Alive)> {
         let pid = i32::try_from(orphan.pid).ok();
         let pid = pid.and_then(rustix::process::Pid::from_raw);
@@ -293,7 +298,7 @@ impl Hub {
         let queues = queues.unwrap_or(1);
         let alive = Alive {
             pidfd: pidfd.try_clone()?,
-            fence: Fence(orphan.fence),
+            fence: Fence::kept(orphan.fence, store.as_deref())?,
         };
         orphan.channel.set_patience(Some(ORDER_PATIENCE))?;
         let inner = Inner {
@@ -305,6 +310,7 @@ impl Hub {
         };
         let hub = Self {
             events,
+            store,
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             resent: orphan.resent,
@@ -323,6 +329,28 @@ impl Hub {
     /// Where events are told.
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// A daemon whose processes have died; the fences of its workers go to [`keep`](Self::keep).
+    pub fn of_restored(
+        restored: Restored,
+        (listener, lock_memory): (OwnedFd, bool),
+        events: Events,
+        store: Option<Arc<Store>>,
+    ) -> io::Result<(Self, Before)> {
+        let queues = restored.state.folder.as_ref().map(|f| f.clones.len());
+        let queues = queues.unwrap_or(1);
+        let keep = |fd| Fence::kept(fd, store.as_deref());
+        let fences = restored.fences.into_iter().map(keep);
+        let fences = fences.collect::<io::Result<_>>()?;
+        let hub = Self::new(listener, queues, lock_memory, events, store)?;
+        hub.lock().state = restored.state;
+        Ok((hub, Before::Dead(fences)))
+    }
+
+    /// Where the service manager keeps descriptors.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_deref()
     }
 
     /// Queues of the worker.
@@ -423,18 +451,16 @@ impl Hub {
         self.changed.notify_all();
     }
 
-    /// Keeps a worker running until [`stop`](Self::stop); `alive` is one that runs already. `began`
-    /// is told of the first one, or why there is none.
-    pub fn keep(
-        &self,
-        program: &Program,
-        alive: Option<Alive>,
-        began: impl FnOnce(io::Result<()>),
-    ) {
+    /// Keeps a worker running until [`stop`](Self::stop). `began` is told of the first one, or why
+    /// there is none.
+    pub fn keep(&self, program: &Program, before: Before, began: impl FnOnce(io::Result<()>)) {
         let mut began = Some(began);
         let mut fences: Vec<Fence> = Vec::new();
         let mut died: Option<Instant> = None;
-        if let Some(alive) = alive {
+        if let Before::Dead(left) = before {
+            fences = left;
+            died = Some(Instant::now());
+        } else if let Before::Alive(alive) = before {
             if let Some(began) = began.take() {
                 began(Ok(()));
             }
@@ -482,7 +508,7 @@ impl Hub {
         began: &mut Option<impl FnOnce(io::Result<()>)>,
     ) -> io::Result<()> {
         let (ours, theirs) = UnixStream::pair()?;
-        let (fence, write_end) = Fence::new()?;
+        let (fence, write_end) = Fence::new(self.store.as_deref())?;
         let mut child = program.worker(theirs)?;
         let mut channel = Channel::new(ours);
         let ready = self.prepare(&mut channel, (&fence, write_end), fences);
@@ -524,7 +550,7 @@ impl Hub {
         };
         let fds = [
             write_end.as_fd(),
-            fence.0.as_fd(),
+            fence.read.as_fd(),
             self.resent.as_fd(),
             self.listener.as_fd(),
         ];
@@ -555,8 +581,11 @@ impl Hub {
         if let Some(nbd) = &nbd {
             must(channel, &Order::Nbd(nbd.order()), &nbd.descriptors())?;
         }
-        for fence in fences.drain(..) {
-            fence.wait()?;
+        for dead in fences.drain(..) {
+            dead.wait()?;
+        }
+        if let (Some(store), Some(name)) = (&self.store, &fence.stored) {
+            store.proven_but(name);
         }
         must(channel, &Order::Serve, &[])?;
         channel.set_patience(Some(ORDER_PATIENCE))
@@ -587,6 +616,17 @@ impl Hub {
         self.changed.notify_all();
         Ok(())
     }
+}
+
+/// What there is when a supervisor begins.
+#[derive(Debug)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// A worker that runs.
+    Alive(Alive),
+    /// Workers that are dead, but may have I/O under way.
+    Dead(Vec<Fence>),
 }
 
 /// A worker that runs already.
@@ -630,19 +670,32 @@ fn must(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Res
 
 /// The read end of the pipe whose write end a worker's rings hold on to.
 #[derive(Debug)]
-struct Fence(OwnedFd);
+pub struct Fence {
+    read: OwnedFd,
+    /// Its name in the service manager's store.
+    stored: Option<String>,
+}
 
 impl Fence {
-    fn new() -> io::Result<(Self, OwnedFd)> {
+    fn new(store: Option<&Store>) -> io::Result<(Self, OwnedFd)> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((Self(read), write))
+        Ok((Self::kept(read, store)?, write))
+    }
+
+    /// It has to outlive all processes before the first I/O begins.
+    fn kept(read: OwnedFd, store: Option<&Store>) -> io::Result<Self> {
+        let stored = store.map(|store| store.fence(read.as_fd()));
+        Ok(Self {
+            stored: stored.transpose()?,
+            read,
+        })
     }
 
     /// Waits for the hang-up: the kernel has let go of the last write end, so the last operation of
     /// the last ring has ended. There is no limit: without this proof nobody may serve.
     fn wait(self) -> io::Result<()> {
         loop {
-            let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+            let mut fds = [PollFd::new(&self.read, PollFlags::empty())];
             rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))?;
             if fds[0].revents().contains(PollFlags::HUP) {
                 return Ok(());

@@ -4,7 +4,7 @@
 //! From the outside in:
 //!
 //! * [`client`], [`proto`]: what commands use, and what they say;
-//! * [`server`]: socket, clients, beginning and end;
+//! * [`server`]: socket, clients, beginning and end; [`service`]: under a service manager;
 //! * `supervisor`: making and removing devices; `change`: other names and permissions;
 //! * [`dm`]: what is beyond that for `dmsetup`;
 //! * `hub`: the state, and a worker kept running over it;
@@ -31,6 +31,7 @@ mod process;
 pub mod proto;
 pub mod replace;
 pub mod server;
+pub mod service;
 mod supervisor;
 mod takeover;
 mod watch;

@@ -29,6 +29,11 @@ impl NbdHeld {
         })
     }
 
+    /// Of sockets that listen already.
+    pub fn of(sockets: Vec<(Address, OwnedFd)>) -> Self {
+        Self { sockets }
+    }
+
     /// Of descriptors that another process had.
     pub fn taken_over(order: NbdOrder, fds: Vec<OwnedFd>) -> Result<Self, String> {
         if fds.len() != order.addresses.len() {

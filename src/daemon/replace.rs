@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,9 +20,27 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Becomes another program, which is to go on as a daemon of the same settings. Returns only if that
-/// fails, and then nothing has happened.
-pub fn become_program(program: &OwnedFd, settings: &Settings) -> io::Error {
+/// Becomes another program, which is to go on as a daemon of the same settings, with descriptors by
+/// name; the service manager keeps some under `stored` names. Returns only if that fails, and then
+/// nothing has happened.
+pub fn become_program(
+    program: &OwnedFd,
+    settings: &Settings,
+    fds: &[(&str, BorrowedFd<'_>)],
+    stored: &[String],
+) -> io::Error {
+    let mut handed_on = Vec::with_capacity(fds.len());
+    for (name, fd) in fds {
+        // A copy that the new program inherits.
+        match rustix::io::dup(fd) {
+            Ok(copy) => handed_on.push((name, copy)),
+            Err(e) => return e.into(),
+        }
+    }
+    let words = handed_on
+        .iter()
+        .map(|(name, fd)| format!("{}={name}", fd.as_raw_fd()));
+    let words: Vec<String> = words.collect();
     let path = PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd()));
     let mut command = Command::new(path);
     command.arg0("ulvm").arg("daemon");
@@ -30,6 +48,11 @@ pub fn become_program(program: &OwnedFd, settings: &Settings) -> io::Error {
         command.arg("--detach");
     }
     command.env("ULVM_RUN_DIR", &settings.run_dir);
+    for name in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"] {
+        command.env_remove(name);
+    }
+    command.env("ULVM_FDS", words.join(":"));
+    command.env("ULVM_STORED", stored.join(":"));
     // The streams stay as they are: whoever reads them has not changed.
     let inherit = Stdio::inherit;
     command.stdin(inherit()).stdout(inherit()).stderr(inherit());

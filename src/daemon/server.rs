@@ -14,13 +14,14 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::channel::Channel;
 use super::events::{Class, Commands, Events};
-use super::hub::{Alive, Hub};
-use super::nbd;
+use super::hub::{Before, Hub};
+use super::nbd::{self, NbdHeld};
 use super::nodes;
 use super::order::Order;
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
 use super::replace;
+use super::service::{self, HandedIn, Manager, Notify, Restored, Store};
 use super::supervisor::Supervisor;
 use super::takeover;
 use crate::error::{Error, Kind, Result};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub detach: bool,
     /// What is run when something happens.
     pub commands: Commands,
+    /// What the environment says of a service manager.
+    pub manager: Manager,
     /// How often the metadata of live volumes are looked at; never, if none.
     pub watch: Option<Duration>,
 }
@@ -68,8 +71,11 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
         // Fails only for the leader of a group, which has no terminal to leave.
         let _ = rustix::process::setsid();
     }
+    let handed_in = HandedIn::take(&settings.manager);
+    let mut handed_in = handed_in.map_err(|e| Error::io("descriptors that were handed in", e))?;
+    let notify = notify(&settings.manager)?;
     let run_dir = make_run_dir(&settings.run_dir)?;
-    let _only = lock(&run_dir)?;
+    let only = lock(&run_dir, handed_in.one(service::LOCK))?;
     let folder = run_dir.join("volumes");
     let program = Program::copy().map_err(|e| Error::io("copying the program to memory", e))?;
     let program = Arc::new(program);
@@ -77,18 +83,39 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     process::spare();
     let events = Events::start(Arc::clone(&program), &run_dir, settings.commands.clone())
         .map_err(|e| Error::io("starting the writer of the log", e))?;
-    let (hub, alive) = hub(&run_dir, &folder, locked, events)?;
-    let keeper = keep(&hub, program, alive)?;
+    let store = notify.as_ref().map(|notify| {
+        let names = [settings.manager.stored.clone(), handed_in.stored()].concat();
+        Arc::new(Store::new(Arc::clone(notify), names))
+    });
+    let socket = handed_in.one(service::SOCKET);
+    let (hub, before) = hub(&run_dir, (&folder, locked), events, store, &mut handed_in)?;
+    let keeper = keep(&hub, program, before)?;
+    let nbd = handed_in
+        .nbd()
+        .map_err(|e| Error::io("sockets that were handed in", e))?;
+    take_nbd(&hub, nbd)?;
+    drop(handed_in);
     let server = Arc::new(Server {
         settings: Settings {
             run_dir: run_dir.clone(),
             ..settings.clone()
         },
         supervisor: Supervisor::new(Arc::clone(&hub), folder.clone(), locked),
+        notify,
+        only,
+        handed_socket: socket
+            .as_ref()
+            .map(OwnedFd::try_clone)
+            .transpose()
+            .map_err(copied)?,
         ending: AtomicBool::new(false),
         clients: AtomicUsize::new(0),
     });
-    let listener = listen(&run_dir.join(SOCKET))?;
+    let managed = socket.is_some();
+    let listener = match socket {
+        Some(socket) => UnixListener::from(socket),
+        None => listen(&run_dir.join(SOCKET))?,
+    };
     listener
         .set_nonblocking(true)
         .map_err(|e| Error::io(SOCKET, e))?;
@@ -96,10 +123,19 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     if let Some(pause) = settings.watch {
         watch_metadata(pause, &server)?;
     }
+    server.supervisor.save();
+    server.say("READY=1");
     ready();
-    server.serve(&listener, !settings.detach);
+    // Whoever listens for us starts us again.
+    server.serve(&listener, !settings.detach && !managed);
+    server.say("STOPPING=1");
     for name in [SOCKET, WORKER_SOCKET, nbd::SOCKET] {
-        let _ = std::fs::remove_file(run_dir.join(name));
+        if name != SOCKET || !managed {
+            let _ = std::fs::remove_file(run_dir.join(name));
+        }
+    }
+    if let Some(store) = hub.store() {
+        store.clear();
     }
     // Unmounts the folder.
     hub.note(|state| state.folder = None);
@@ -110,30 +146,71 @@ pub fn run(settings: &Settings, ready: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// The state to begin with: that of a worker which has lost its supervisor, else none.
+fn copied(e: io::Error) -> Error {
+    Error::io("copying a descriptor", e)
+}
+
+/// The way to the service manager, if there is one.
+fn notify(manager: &Manager) -> Result<Option<Arc<Notify>>> {
+    let notify = manager.notify.as_deref().map(|path| {
+        let notify = Notify::new(path).map_err(|e| Error::io(path.display(), e))?;
+        Ok(Arc::new(notify))
+    });
+    notify.transpose()
+}
+
+/// Has NBD clients come to sockets that were handed in, unless there are others already.
+fn take_nbd(hub: &Hub, held: Option<NbdHeld>) -> Result<()> {
+    let Some(held) = held.filter(|_| hub.look(|state| state.nbd.is_none())) else {
+        return Ok(());
+    };
+    let held = Arc::new(held);
+    let order = Order::Nbd(held.order());
+    let done = hub.order(&order, &held.descriptors(), |state, _| {
+        state.nbd = Some(Arc::clone(&held));
+    });
+    done.map_err(|e| Error::io("sockets that were handed in", io::Error::other(e)))
+}
+
+/// The state to begin with: that of a worker which has lost its supervisor, else what a service
+/// manager has kept, else none.
 fn hub(
     run_dir: &Path,
-    folder: &Path,
-    locked: bool,
+    (folder, locked): (&Path, bool),
     events: Events,
-) -> Result<(Arc<Hub>, Option<Alive>)> {
+    store: Option<Arc<Store>>,
+    handed_in: &mut HandedIn,
+) -> Result<(Arc<Hub>, Before)> {
     let socket = run_dir.join(WORKER_SOCKET);
     let failed = |e| Error::io("taking over from a daemon that has died", e);
     if let Some(orphan) = takeover::orphan(&socket).map_err(failed)? {
-        let (hub, alive) = Hub::of_orphan(orphan, locked, events).map_err(failed)?;
+        let (hub, alive) = Hub::of_orphan(orphan, locked, events, store).map_err(failed)?;
         let told = hub.order(&Order::Events, &[hub.events().as_fd()], |_, _| ());
         told.map_err(|e| failed(io::Error::other(e)))?;
         let pid = std::process::id();
         let text = format!("supervisor {pid} has taken over from a worker");
         hub.events().tell(Class::TakenOver, None, text);
-        return Ok((Arc::new(hub), Some(alive)));
+        return Ok((Arc::new(hub), Before::Alive(alive)));
+    }
+    let restored = Restored::take(handed_in).unwrap_or_else(|e| {
+        let text = format!("what the service manager has kept is of no use: {e}");
+        events.tell(Class::Lost, None, text);
+        None
+    });
+    let listener = listen(&socket)?;
+    if let Some(restored) = restored {
+        let pid = std::process::id();
+        let text = format!("supervisor {pid} goes on from what the service manager has kept");
+        events.tell(Class::TakenOver, None, text);
+        let how = (listener.into(), locked);
+        let (hub, before) = Hub::of_restored(restored, how, events, store).map_err(failed)?;
+        return Ok((Arc::new(hub), before));
     }
     clean(folder);
-    let listener = listen(&socket)?;
     let queues = ulvm_engine::limits::Settings::default().clamped().queues;
-    let hub = Hub::new(listener.into(), queues, locked, events);
+    let hub = Hub::new(listener.into(), queues, locked, events, store);
     let hub = hub.map_err(|e| Error::io("an event descriptor", e))?;
-    Ok((Arc::new(hub), None))
+    Ok((Arc::new(hub), Before::Nothing))
 }
 
 fn make_run_dir(dir: &Path) -> Result<PathBuf> {
@@ -145,11 +222,13 @@ fn make_run_dir(dir: &Path) -> Result<PathBuf> {
 }
 
 /// One daemon per run directory.
-fn lock(run_dir: &Path) -> Result<File> {
+fn lock(run_dir: &Path, handed_on: Option<OwnedFd>) -> Result<File> {
     let path = run_dir.join("daemon.lock");
     let failed = |e| Error::io(path.display(), e);
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&path);
+    let open = || options.write(true).create(true).truncate(false).open(&path);
+    // One that was handed on is locked already.
+    let file = handed_on.map_or_else(open, |fd| Ok(fd.into()));
     let file = file.map_err(failed)?;
     let operation = rustix::fs::FlockOperation::NonBlockingLockExclusive;
     // One that is dying lets go in a moment.
@@ -195,14 +274,14 @@ fn clean(folder: &Path) {
 fn keep(
     hub: &Arc<Hub>,
     program: Arc<Program>,
-    alive: Option<Alive>,
+    before: Before,
 ) -> Result<std::thread::JoinHandle<()>> {
     let (tell, told) = mpsc::channel();
     let hub = Arc::clone(hub);
     let keeper = std::thread::Builder::new()
         .name("ulvm-keeper".into())
         .stack_size(STACK)
-        .spawn(move || hub.keep(&program, alive, |outcome| drop(tell.send(outcome))))
+        .spawn(move || hub.keep(&program, before, |outcome| drop(tell.send(outcome))))
         .map_err(|e| Error::io("starting a thread", e))?;
     match told.recv() {
         Ok(Ok(())) => Ok(keeper),
@@ -267,6 +346,11 @@ pub(super) fn may_command(socket: &UnixStream) -> bool {
 struct Server {
     settings: Settings,
     supervisor: Supervisor,
+    notify: Option<Arc<Notify>>,
+    /// The lock of the run directory.
+    only: File,
+    /// The listening socket, if it was handed in.
+    handed_socket: Option<OwnedFd>,
     ending: AtomicBool,
     clients: AtomicUsize,
 }
@@ -274,6 +358,8 @@ struct Server {
 impl Server {
     fn serve(self: &Arc<Self>, listener: &UnixListener, stay: bool) {
         let mut busy = Instant::now();
+        let mut said = Instant::now();
+        let often = self.settings.manager.watchdog.map(|w| w / 3);
         let wait = rustix::time::Timespec {
             tv_sec: 0,
             tv_nsec: LOOK.subsec_nanos().into(),
@@ -283,6 +369,10 @@ impl Server {
             // Interrupted or timed out: the reasons to go on are looked at again.
             let _ = rustix::event::poll(&mut fds, Some(&wait));
             self.supervisor.events().tell_dropped();
+            if often.is_some_and(|often| said.elapsed() >= often) {
+                said = Instant::now();
+                self.say("WATCHDOG=1");
+            }
             while let Ok((socket, _)) = listener.accept() {
                 self.welcome(socket);
             }
@@ -291,6 +381,13 @@ impl Server {
             } else if !stay && busy.elapsed() > IDLE {
                 self.try_end();
             }
+        }
+    }
+
+    /// Tells the service manager, if there is one that listens.
+    fn say(&self, line: &str) {
+        if let Some(notify) = &self.notify {
+            let _ = notify.tell(line);
         }
     }
 
@@ -348,12 +445,21 @@ impl Server {
         }
     }
 
+    fn become_program(&self, program: &OwnedFd) -> io::Error {
+        let socket = self.handed_socket.as_ref();
+        let socket = socket.map(|fd| (service::SOCKET, fd.as_fd()));
+        let lock = std::iter::once((service::LOCK, self.only.as_fd()));
+        let fds: Vec<_> = lock.chain(socket).collect();
+        let stored = self.supervisor.stored();
+        replace::become_program(program, &self.settings, &fds, &stored)
+    }
+
     /// Comes back only with a refusal.
     fn replace(&self, fds: &[OwnedFd]) -> Answer {
         let outcome = match fds {
             [program] => self
                 .supervisor
-                .at_rest(|| replace::become_program(program, &self.settings).to_string()),
+                .at_rest(|| self.become_program(program).to_string()),
             _ => Err("no program".into()),
         };
         let (Ok(text) | Err(text)) = outcome;

@@ -11,7 +11,7 @@ use ulvm_engine::export::fuse::{Mounted, Volumes};
 use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
-use super::events::Events;
+use super::events::{Class, Events};
 use super::guard::{GuardPv, Readings};
 use super::holdings::{self, Holding, path_of};
 use super::hub::{Entry, FolderHeld, Hub, State};
@@ -20,6 +20,7 @@ use super::news::News;
 use super::nodes::{self, LoopNode, Node};
 use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
+use super::service::Store;
 
 /// Longest name of a device, as device-mapper has it.
 const NAME_MAX: usize = 127;
@@ -60,6 +61,22 @@ impl Supervisor {
         self.hub.events()
     }
 
+    /// Gives the service manager what it is to keep, if there is one.
+    pub fn save(&self) {
+        let saved = self
+            .hub
+            .look(|state| self.hub.store().map(|store| store.save(state)));
+        if let Some(Err(e)) = saved {
+            let text = format!("the service manager has not taken what it is to keep: {e}");
+            self.events().tell(Class::Dropped, None, text);
+        }
+    }
+
+    /// Names of what the service manager keeps.
+    pub fn stored(&self) -> Vec<String> {
+        self.hub.store().map_or_else(Vec::new, Store::names)
+    }
+
     /// Are there devices?
     pub fn idle(&self) -> bool {
         self.hub.look(|state| state.devices.is_empty())
@@ -68,6 +85,7 @@ impl Supervisor {
     /// Answers a request. [`Ask::Stop`] and [`Ask::Replace`] are not for this.
     pub fn answer(&self, ask: Ask) -> Answer {
         let news = News::of(&ask, &self.hub);
+        let looks = matches!(ask, Ask::Hello | Ask::Status { .. });
         let done = match ask {
             Ask::Hello => Ok(Answer::Done),
             Ask::Status { open } => self.status(open).map(|s| Answer::Status(Box::new(s))),
@@ -95,6 +113,9 @@ impl Supervisor {
             Ask::Stop | Ask::Replace => Err("not now".into()),
         };
         news.tell(&self.hub, done.is_ok());
+        if !looks {
+            self.save();
+        }
         done.unwrap_or_else(|text| Answer::Refused { text })
     }
 
@@ -596,7 +617,7 @@ impl Supervisor {
             pause_us: health.last_pause.map(|p| p.as_micros() as u64),
             resent: health.resent,
             driver: figures.driver,
-            kill: kill(resends),
+            kill: kill(resends, self.hub.store().is_some()),
             memory_pinned: figures.pinned,
             memory: memory(self.locked, figures.locked),
             devices,
@@ -654,7 +675,7 @@ fn device_status(state: &State, entry: &Entry) -> DeviceStatus {
 
 /// What kills mean, given whether the kernel sends requests again (unknown before the first device
 /// is shown).
-fn kill(resends: Option<bool>) -> Kill {
+fn kill(resends: Option<bool>, stored: bool) -> Kill {
     let worker = match resends {
         Some(false) => {
             "I/O under way fails: this kernel cannot send requests again (Linux 6.9 and later can)"
@@ -667,7 +688,11 @@ fn kill(resends: Option<bool>) -> Kill {
         worker: worker.to_owned(),
         supervisor: "nothing: the worker serves on, and the next start takes over from it"
             .to_owned(),
-        both: "files and loop devices give errors; the next start takes them away".to_owned(),
+        both: match stored && resends != Some(false) {
+            true => "consumers of files and loop devices see a pause: the service manager keeps what a new start needs",
+            false => "files and loop devices give errors; the next start takes them away",
+        }
+        .to_owned(),
     }
 }
 

@@ -85,7 +85,7 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
 }
 
 /// Makes the devices without a worker again, lower ones first.
-fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Result<(), String> {
+pub fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Result<(), String> {
     let order = lower_first(devices.iter().map(|(order, _)| order).collect());
     let mut notes: BTreeMap<u32, DeviceNote> = devices
         .into_iter()

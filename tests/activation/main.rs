@@ -8,6 +8,7 @@ mod filesystems;
 mod host;
 mod kill;
 mod nbd;
+mod service;
 mod upgrade;
 mod volumes;
 mod watch;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     events::cases(&mut suite);
     filesystems::cases(&mut suite);
     nbd::cases(&mut suite);
+    service::cases(&mut suite);
     upgrade::cases(&mut suite);
     suite.run()
 }

@@ -57,6 +57,7 @@ fn serve(ctx: &Context, detach: bool) -> Result<()> {
     let settings = Settings {
         run_dir: ctx.settings().env.run_dir(),
         detach,
+        manager: ctx.settings().env.manager.clone(),
         commands: Commands::configured(|path| ctx.config().str(path)),
         watch: (pause > 0).then(|| Duration::from_secs(pause)),
     };

@@ -230,7 +230,16 @@ type Headers = Option<Vec<Option<MdaHeader>>>;
 
 /// What VGs' metadata say. Texts are read only when a header has changed.
 #[derive(Debug, Default)]
-pub struct Readings(Mutex<HashMap<LvmUuid, (Vec<Headers>, Seen)>>);
+pub struct Readings(Mutex<HashMap<LvmUuid, Reading>>);
+
+/// The last reading of a VG.
+#[derive(Debug)]
+struct Reading {
+    headers: Vec<Headers>,
+    seen: Seen,
+    /// The highest seqno seen so far.
+    seqno: u32,
+}
 
 impl Readings {
     /// What the metadata of a VG say now. Reads from devices: not for threads that I/O waits for.
@@ -238,13 +247,22 @@ impl Readings {
         let disks: Vec<(Option<FileDisk>, Headers)> = pvs.iter().map(look).collect();
         let headers: Vec<Headers> = disks.iter().map(|(_, headers)| headers.clone()).collect();
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((before, seen)) = known.get(&vg)
-            && *before == headers
-        {
-            return seen.clone();
+        let before = known.get(&vg);
+        if let Some(before) = before.filter(|b| b.headers == headers) {
+            return before.seen.clone();
         }
-        let seen = newest(vg, &disks);
-        known.insert(vg, (headers, seen.clone()));
+        let highest = before.map_or(0, |b| b.seqno);
+        let seen = newest(vg, &disks, highest);
+        let seqno = match &seen {
+            Seen::Vg(vg) => vg.seqno,
+            Seen::Gone | Seen::Unknown => highest,
+        };
+        let reading = Reading {
+            headers,
+            seen: seen.clone(),
+            seqno,
+        };
+        known.insert(vg, reading);
         seen
     }
 
@@ -282,8 +300,8 @@ fn look(pv: &GuardPv) -> (Option<FileDisk>, Headers) {
     (Some(disk), Some(headers))
 }
 
-/// The newest metadata of the VG.
-fn newest(vg: LvmUuid, disks: &[(Option<FileDisk>, Headers)]) -> Seen {
+/// The newest metadata of the VG, of which those with the seqno `highest` have been seen before.
+fn newest(vg: LvmUuid, disks: &[(Option<FileDisk>, Headers)], highest: u32) -> Seen {
     let mut best: Option<Vg> = None;
     let mut whole = !disks.is_empty();
     let mut said = false;
@@ -319,10 +337,17 @@ fn newest(vg: LvmUuid, disks: &[(Option<FileDisk>, Headers)]) -> Seen {
             }
         }
     }
+    judge(best, whole, said, highest)
+}
+
+/// What the newest text says of the VG. `whole`: every area was read; `said`: there was one to read.
+/// Old metadata count only if nothing newer can hide behind what was not read: a disk that was away
+/// keeps them, and one that fails takes the newer ones along.
+fn judge(best: Option<Vg>, whole: bool, said: bool, highest: u32) -> Seen {
     match best {
-        Some(vg) => Seen::Vg(Arc::new(vg)),
+        Some(vg) if whole || vg.seqno >= highest => Seen::Vg(Arc::new(vg)),
         None if whole && said => Seen::Gone,
-        None => Seen::Unknown,
+        Some(_) | None => Seen::Unknown,
     }
 }
 
@@ -369,6 +394,22 @@ mod tests {
         assert_eq!(check(&Seen::Unknown, &volume, &ranges), Ok(()));
         assert_eq!(check(&Seen::Gone, &volume, &ranges), Err(Lost::Vg));
         assert_eq!(check(&Seen::Gone, &volume, &[]), Ok(()));
+    }
+
+    #[test]
+    fn old_metadata_beside_what_cannot_be_read_say_nothing() {
+        let id = LvmUuid::from_raw(&[b'a'; ID_LEN]).expect("an identifier");
+        let vg = |seqno| {
+            let mut vg = Vg::new("vg", id, ulvm_metadata::units::Sectors(8192));
+            vg.seqno = seqno;
+            Some(vg)
+        };
+        let is_vg = |seen| matches!(seen, Seen::Vg(_));
+        assert!(!is_vg(judge(vg(6), false, true, 7)));
+        assert!(is_vg(judge(vg(7), false, true, 7)));
+        assert!(is_vg(judge(vg(6), true, true, 7)), "restored from a backup");
+        assert!(matches!(judge(None, false, true, 7), Seen::Unknown));
+        assert!(matches!(judge(None, true, true, 7), Seen::Gone));
     }
 
     #[test]

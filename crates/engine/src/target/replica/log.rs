@@ -45,12 +45,13 @@ pub enum Record {
     Started,
     /// A leg has missed a write: it may be used again only after what is marked was copied to it.
     Failed(usize),
+    /// A leg that had failed is there again and takes part in writes. It stays recorded as failed;
+    /// its own places are written again from now on, first as a whole.
+    Returned(usize),
     /// A leg that had failed, was absent or was being filled holds what the others hold.
     InSync(usize),
     /// A leg that is being filled as a whole has got this far, in bytes. Flushed before.
     Filled(usize, u64),
-    /// The mirror has been brought in sync as a whole after a start without marks: flushed before.
-    Resynced,
     /// The mirror ends, all marks that could be were cleared and have become durable. What is not
     /// whole stays marked.
     Stopped,
@@ -163,7 +164,7 @@ impl Form for Unlogged {
 }
 
 #[derive(Debug)]
-struct NoLog;
+pub(super) struct NoLog;
 
 impl Log for NoLog {
     fn mark(&mut self, _region: u64) {}

@@ -6,15 +6,33 @@
 //! Everything here is pure: no clock, descriptor or thread.
 
 mod config;
+mod event;
+mod flushes;
 pub mod format;
+mod jobs;
+mod legs;
 pub mod lines;
+mod locks;
 mod log;
+mod machine;
+mod marks;
 mod read_only;
+mod reads;
+mod recovery;
 mod region_set;
+mod status;
+mod writes;
+
+#[cfg(test)]
+mod sim;
 
 pub use config::{Config, Leg, LegDevices, LogKind, MirrorArgs, Place, RaidArgs, Start};
+pub use event::{Action, Event, Failure, Message, News, OpId, Refused, Ticket};
 pub use log::{
     Assembly, Form, LegFound, Log, LogFailure, LogRead, LogWrite, NoAssembly, Record, Unlogged,
 };
+pub use machine::{Machine, Tuning};
 pub use read_only::ReadOnly;
+pub use recovery::Activity;
 pub use region_set::RegionSet;
+pub use status::{LegState, Status};

@@ -226,7 +226,14 @@ impl Log for RaidLog {
                     self.set_state(leg, LegState::Filling(upto));
                 }
             }
-            Record::Started | Record::Resynced => {}
+            Record::Started => {}
+            Record::Returned(leg) => {
+                self.set_state(leg, LegState::Returning);
+                let blocks = self.image.blocks();
+                if let Some(leg) = self.legs.get_mut(leg) {
+                    leg.to_write = RegionSet::all(blocks);
+                }
+            }
             Record::Stopped => {
                 self.changed |= self.active;
                 self.active = false;

@@ -1,0 +1,143 @@
+//! Reads: from one leg, from another if that fails.
+//!
+//! The leg is the one whose last read ended where this begins, so that a sequential stream stays on
+//! one leg, unless others have much less to do; else the one with the fewest reads under way.
+
+use super::event::{Action, Failure, Ticket};
+use super::machine::{Machine, Owner};
+use crate::error::ErrorKind;
+use crate::io::Op;
+
+/// So many reads more than another leg may a leg have and keep its sequential stream.
+const STREAM_LEAD: u32 = 8;
+
+/// A read that has not been answered.
+#[derive(Debug)]
+pub(super) struct Read {
+    offset: u64,
+    len: u64,
+    region: u64,
+    /// The leg it is at.
+    leg: usize,
+    failed: Vec<(usize, ErrorKind)>,
+    /// Legs that answered when they were not to be trusted any more.
+    doubted: Vec<(usize, ErrorKind)>,
+}
+
+impl Machine {
+    pub(super) fn read_arrived(&mut self, ticket: Ticket, region: u64, offset: u64, len: u64) {
+        let Some(leg) = self.choose(region, offset, &[]) else {
+            return self.refuse(ticket, ErrorKind::Io, offset);
+        };
+        let read = Read {
+            offset,
+            len,
+            region,
+            leg,
+            failed: Vec::new(),
+            doubted: Vec::new(),
+        };
+        self.reads.insert(ticket, read);
+        self.read_from(ticket, leg, offset, len);
+    }
+
+    fn read_from(&mut self, ticket: Ticket, leg: usize, offset: u64, len: u64) {
+        self.legs[leg].reading += 1;
+        self.legs[leg].head = offset + len;
+        let id = self.op(Owner::Read { ticket });
+        self.out.push(Action::Child {
+            id,
+            ticket,
+            leg,
+            op: Op::Read,
+            offset,
+            len,
+        });
+    }
+
+    /// The leg to read from, of those not in `not`.
+    pub(super) fn choose(
+        &self,
+        region: u64,
+        offset: u64,
+        not: &[(usize, ErrorKind)],
+    ) -> Option<usize> {
+        let usable =
+            |n: &usize| self.readable(*n, region) && !not.iter().any(|(failed, _)| failed == n);
+        let rank = |n: usize| (self.legs[n].suspect > 0, self.legs[n].write_mostly);
+        let load = |n: &usize| (rank(*n), self.legs[*n].reading);
+        let idlest = (0..self.legs.len()).filter(usable).min_by_key(load)?;
+        let stream = (0..self.legs.len())
+            .filter(usable)
+            .find(|n| self.legs[*n].head == offset && offset > 0);
+        match stream {
+            Some(leg)
+                if rank(leg) == rank(idlest)
+                    && self.legs[leg].reading <= self.legs[idlest].reading + STREAM_LEAD =>
+            {
+                Some(leg)
+            }
+            _ => Some(idlest),
+        }
+    }
+
+    pub(super) fn read_done(&mut self, ticket: Ticket, result: Result<(), ErrorKind>) {
+        let Some(read) = self.reads.get_mut(&ticket) else {
+            return;
+        };
+        let leg = read.leg;
+        self.legs[leg].reading = self.legs[leg].reading.saturating_sub(1);
+        let (region, offset, len) = (read.region, read.offset, read.len);
+        // A leg that was given up meanwhile, or whose flush has failed, may have lost something.
+        let doubted = !self.legs[leg].alive || self.legs[leg].suspect > 0;
+        match result {
+            Err(kind) => read.failed.push((leg, kind)),
+            Ok(()) if doubted => read.doubted.push((leg, ErrorKind::Io)),
+            Ok(()) => {}
+        }
+        let (failed, mut not) = (read.failed.clone(), read.doubted.clone());
+        not.extend(&failed);
+        let next = match result.is_err() || doubted {
+            true => self.choose(region, offset, &not),
+            false => None,
+        };
+        if let Some(next) = next {
+            if let Some(read) = self.reads.get_mut(&ticket) {
+                read.leg = next;
+            }
+            return self.read_from(ticket, next, offset, len);
+        }
+        self.reads.remove(&ticket);
+        if result.is_ok() {
+            self.answer(ticket, Ok(()));
+            return self.mend(region, offset, len, &failed);
+        }
+        let (leg, kind) = failed[0];
+        let failure = Failure {
+            kind,
+            leg: Some(leg),
+            offset,
+        };
+        self.answer(ticket, Err(failure));
+        self.give_up_gone(offset, &failed);
+    }
+
+    /// What these legs could not read was read from another.
+    fn mend(&mut self, region: u64, offset: u64, len: u64, failed: &[(usize, ErrorKind)]) {
+        self.give_up_gone(offset, failed);
+        for (leg, _) in failed {
+            if self.legs[*leg].alive {
+                self.rewrite(*leg, region, offset, len);
+            }
+        }
+    }
+
+    /// A leg that is not there any more is not asked again.
+    fn give_up_gone(&mut self, offset: u64, failed: &[(usize, ErrorKind)]) {
+        for (leg, kind) in failed {
+            if *kind == ErrorKind::Gone {
+                self.fail_leg(*leg, *kind, Some(offset));
+            }
+        }
+    }
+}

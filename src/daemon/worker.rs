@@ -385,7 +385,7 @@ impl Worker {
         for above in self.devices.values() {
             let report = Report::Device {
                 order: above.order.clone(),
-                note: above.note.clone(),
+                note: Box::new(above.note.clone()),
             };
             channel.send(&report, &[])?;
         }

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +63,54 @@ impl InUse {
     pub fn until_exit(self) {
         std::mem::forget(self.files);
     }
+}
+
+/// Locks ranges, whose starts are counted from the start of the file, through a descriptor that is
+/// open. False if somebody else has some of them for himself. File systems without such locks are
+/// passed over.
+pub(crate) fn claim(fd: BorrowedFd<'_>, ranges: Vec<Range>) -> io::Result<bool> {
+    for range in merged(ranges) {
+        match sys::ofd_try_lock(fd, false, range.start, range.len) {
+            Ok(true) => {}
+            Err(e) if unsupported(&e) => return Ok(true),
+            other => return other,
+        }
+    }
+    Ok(true)
+}
+
+/// Gives back all locks of a descriptor but those on these ranges.
+pub(crate) fn release_but(fd: BorrowedFd<'_>, ranges: Vec<Range>) -> io::Result<()> {
+    let mut from = FIRST;
+    for range in merged(ranges) {
+        if range.start > from {
+            sys::ofd_unlock(fd, from, range.start - from)?;
+        }
+        from = from.max(range.start.saturating_add(range.len));
+    }
+    // To the end, however far that is.
+    sys::ofd_unlock(fd, from, 0)
+}
+
+/// Those from where extents may lie, in order, each as long as it can be.
+fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+    ranges.sort_unstable();
+    let mut out: Vec<Range> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let end = range.start.saturating_add(range.len).min(i64::MAX as u64);
+        let start = range.start.max(FIRST);
+        match out.last_mut() {
+            _ if end <= start => {}
+            Some(last) if start <= last.start + last.len => {
+                last.len = last.len.max(end - last.start);
+            }
+            _ => out.push(Range {
+                start,
+                len: end - start,
+            }),
+        }
+    }
+    out
 }
 
 /// Who has bytes of a device open, if anybody has. `Some("")` = somebody who cannot be named. A
@@ -136,4 +184,42 @@ pub(crate) fn use_of(device: &Device) -> Use {
 fn unsupported(e: &io::Error) -> bool {
     let codes = [libc::ENOLCK, libc::EOPNOTSUPP, libc::EINVAL, libc::ENOSYS];
     e.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, len: u64) -> Range {
+        Range { start, len }
+    }
+
+    #[test]
+    fn ranges_are_joined_and_keep_off_other_locks() {
+        let all = vec![
+            range(9000, 1000),
+            range(0, 5000),
+            range(8192, 808),
+            range(0, 16),
+        ];
+        assert_eq!(merged(all), [range(4096, 904), range(8192, 1808)]);
+        assert_eq!(merged(vec![range(u64::MAX - 1, 5)]), []);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_given_back() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let ours = file.reopen().expect("opened");
+        let other = file.reopen().expect("opened");
+        let locked = |start| sys::ofd_is_locked(other.as_fd(), start, 1).expect("asked");
+        // A lock of another kind on the same file.
+        assert!(sys::ofd_try_lock(ours.as_fd(), false, 100, 1).expect("locked"));
+        let both = vec![range(8192, 4096), range(65536, 4096)];
+        assert!(claim(ours.as_fd(), both).expect("claimed"));
+        assert!(locked(8192) && locked(69631) && !locked(12288));
+        release_but(ours.as_fd(), vec![range(65536, 4096)]).expect("released");
+        assert!(!locked(8192) && locked(65536));
+        release_but(ours.as_fd(), Vec::new()).expect("released");
+        assert!(!locked(65536) && locked(100));
+    }
 }

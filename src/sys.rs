@@ -35,6 +35,23 @@ pub fn ofd_try_lock(fd: BorrowedFd<'_>, exclusive: bool, start: u64, len: u64) -
     }
 }
 
+/// Gives back locks of this open file on `len` bytes from `start`; to the end of all if `len` is 0.
+pub fn ofd_unlock(fd: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<()> {
+    let lock = libc::flock {
+        l_type: libc::F_UNLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: start as libc::off_t,
+        l_len: len as libc::off_t,
+        l_pid: 0,
+    };
+    // SAFETY: fd is open for the duration of the call, and the third argument of F_OFD_SETLK is a
+    // pointer to a `struct flock`, which outlives the call and is only read.
+    match unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Does another open file hold any lock on `len` bytes from `start`?
 pub fn ofd_is_locked(fd: BorrowedFd<'_>, start: u64, len: u64) -> io::Result<bool> {
     let mut lock = libc::flock {

@@ -90,7 +90,7 @@ pub fn under(
 
 /// Areas of the lines of a table: each word for a PV, and the number behind it. All of a line's length,
 /// except for stripes.
-fn ranges(text: &str, pv: &dyn Fn(&str) -> Option<String>) -> Vec<Range> {
+pub fn ranges(text: &str, pv: &dyn Fn(&str) -> Option<String>) -> Vec<Range> {
     let mut out = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -10,6 +10,7 @@
 //! * `hub`: the state, and a worker kept running over it;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * [`events`]: what has happened, for whoever wants to know;
+//! * `claims`: what live devices lie on, told to other programs;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
 //! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
@@ -17,6 +18,7 @@
 
 mod change;
 mod channel;
+mod claims;
 pub mod client;
 pub mod dm;
 pub mod events;

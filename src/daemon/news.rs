@@ -1,5 +1,6 @@
 //! What clients' requests change, as events.
 
+use super::dm::DmAsk;
 use super::events::Class;
 use super::hub::{Hub, State};
 use super::proto::Ask;
@@ -35,6 +36,9 @@ impl News {
                 .filter_map(|device| of(Class::Deactivated, device))
                 .collect(),
             Ask::Suspend { device } => of(Class::Suspended, device).into_iter().collect(),
+            Ask::Dm {
+                ask: DmAsk::Suspend { device, .. },
+            } => of(Class::Suspended, device).into_iter().collect(),
             Ask::Resume { device } => of(Class::Resumed, device).into_iter().collect(),
             _ => Vec::new(),
         })

@@ -256,6 +256,7 @@ impl Supervisor {
             text: text.to_owned(),
             words: opener.words,
         };
+        self.claim(&order)?;
         Ok((order, table))
     }
 
@@ -597,8 +598,9 @@ impl Supervisor {
         }
     }
 
-    /// Closes backing devices that no table lies on any more.
+    /// Gives back what no table lies on any more, and closes backing devices that none lies on at all.
     fn drop_unused(&self) {
+        self.unclaim();
         let backings = self
             .hub
             .look(|state| holdings::unused(&state.holdings, &state.used_holdings()));

@@ -11,6 +11,7 @@ use ulvm_metadata::uuid::LvmUuid;
 
 use super::{Allow, LockMode, Session, vg_lock};
 use crate::backup::Store;
+use crate::daemon::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::host;
 use crate::in_use;
@@ -156,7 +157,13 @@ impl Session {
             return Ok(());
         }
         let extent = old.vg.extent_size.0.saturating_mul(512);
+        let served = self.served_here(&old.vg);
         for lost in released(&old.vg, new, &pvs) {
+            // The daemon that this command speaks to has been told, or has refused.
+            let id = &old.vg.lvs[lost.lv].id.compact();
+            if served.iter().any(|uuid| uuid.starts_with(id)) {
+                continue;
+            }
             let Some(device) = old.pv(lost.pv).device().map(|d| self.device(d)) else {
                 continue;
             };
@@ -178,6 +185,21 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Identifiers of the VG's LVs that the daemon of this run directory serves, as device-mapper has
+    /// them.
+    fn served_here(&self, vg: &Vg) -> Vec<String> {
+        let client = Client::connect(&self.settings.env.run_dir());
+        let Ok(Some(mut client)) = client else {
+            return Vec::new();
+        };
+        let devices = client
+            .status(false)
+            .map_or_else(|_| Vec::new(), |s| s.devices);
+        let prefix = format!("LVM-{}", vg.id.compact());
+        let ids = devices.iter().filter_map(|d| d.uuid.strip_prefix(&prefix));
+        ids.map(str::to_owned).collect()
     }
 
     /// Writes a VG that did not exist.

@@ -1,6 +1,7 @@
 //! Activation: the daemon, files and loop devices, and what a kill of the worker means.
 
 mod changes;
+mod claims;
 mod daemon;
 mod events;
 mod fence;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     events::cases(&mut suite);
     filesystems::cases(&mut suite);
     nbd::cases(&mut suite);
+    claims::cases(&mut suite);
     service::cases(&mut suite);
     upgrade::cases(&mut suite);
     suite.run()

@@ -4,3 +4,4 @@
 pub mod live;
 pub mod open;
 pub mod plan;
+pub mod sync;

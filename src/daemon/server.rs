@@ -345,7 +345,7 @@ pub(super) fn may_command(socket: &UnixStream) -> bool {
 
 struct Server {
     settings: Settings,
-    supervisor: Arc<Supervisor>,
+    supervisor: Supervisor,
     notify: Option<Arc<Notify>>,
     /// The lock of the run directory.
     only: File,

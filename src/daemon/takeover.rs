@@ -59,7 +59,7 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                 let nbd = NbdHeld::taken_over(order, fds).map_err(io::Error::other)?;
                 state.nbd = Some(Arc::new(nbd));
             }
-            Report::Device { order, note } => devices.push((order, *note)),
+            Report::Device { order, note } => devices.push((order, note)),
             Report::Held { pid } => {
                 let mut fd = || fds.pop().ok_or(io::ErrorKind::InvalidData);
                 let (listener, resent, fence) = (fd()?, fd()?, fd()?);
@@ -116,7 +116,6 @@ pub fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Resu
             links: note.links,
             guard: note.guard,
             withdrawn: note.withdrawn,
-            dm: note.dm,
             order,
         };
         state.devices.insert(entry.order.number, entry);

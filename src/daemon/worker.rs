@@ -385,7 +385,7 @@ impl Worker {
         for above in self.devices.values() {
             let report = Report::Device {
                 order: above.order.clone(),
-                note: Box::new(above.note.clone()),
+                note: above.note.clone(),
             };
             channel.send(&report, &[])?;
         }

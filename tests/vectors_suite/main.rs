@@ -3,6 +3,7 @@
 
 mod content;
 mod forged;
+mod live;
 mod reports;
 mod storm;
 
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
             return ExitCode::from(101);
         }
     };
-    let mut suite = Suite::new(VECTORS + content::PLAIN.len() + forged::CASES.len());
+    let mut suite =
+        Suite::new(VECTORS + content::PLAIN.len() + forged::CASES.len() + live::MIRRORS.len() + 1);
     for vector in vectors.iter().cloned() {
         suite.case(
             format!("vectors::{}::reports", vector.name),
@@ -51,6 +53,12 @@ fn main() -> ExitCode {
             content::check(&Vector::load(name)?)
         });
     }
+    for name in live::MIRRORS {
+        suite.case(format!("vectors::{name}::live"), &[], move || {
+            live::check(&Vector::load(name)?)
+        });
+    }
+    suite.case("vectors::mirrors_at_work::live", &[], live::at_work);
     for &(name, body) in forged::CASES {
         suite.case(format!("vectors::forged::{name}"), &[], body);
     }

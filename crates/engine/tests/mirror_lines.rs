@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ulvm_engine::io::Sectors;
 use ulvm_engine::target::replica::lines::{parse_mirror, parse_raid, parse_raid1};
-use ulvm_engine::target::replica::{Config, LogKind, Start};
+use ulvm_engine::target::replica::{Activity, Config, LegState, LogKind, Start, Status};
 use ulvm_engine::target::{ArgError, Args, DevIndex, Devices};
 use ulvm_test_support::vectors::Vector;
 
@@ -274,4 +274,105 @@ fn what_is_wrong_is_said_at_its_word() {
         let rest = &line[error.column - 1..];
         assert!(rest.split(' ').next() == Some(*word), "{line}: {rest}");
     }
+}
+
+/// The words of a status line of a mirror whose legs are as these letters say.
+fn status(line: &str, letters: &str, synced: u64, action: Activity, mismatches: u64) -> String {
+    let (config, text) = read(line).expect("a line");
+    let legs: Vec<LegState> = letters
+        .chars()
+        .map(|letter| match letter {
+            'A' => LegState::InSync,
+            'a' => LegState::Behind,
+            'D' => LegState::Dead,
+            _ => LegState::Nowhere,
+        })
+        .collect();
+    let now = Status {
+        running: true,
+        legs,
+        synced,
+        regions: config.regions(),
+        marked: 0,
+        activity: action,
+        mismatches,
+        corrected: 0,
+        log_failed: false,
+        held: false,
+    };
+    let words: Vec<&str> = text.split(' ').collect();
+    // The devices in the order they are numbered: a disk log's first.
+    let mut names = Names::default();
+    let args = words[3..].iter().map(|w| (1, *w)).collect();
+    let mut args = Args::new(args, 1);
+    let again = match config.kind() {
+        "raid1" => parse_raid1(&mut args, config.len, &mut names),
+        "mirror" => parse_mirror(&mut args, config.len, &mut names),
+        _ => parse_raid(&mut args, config.len, &mut names),
+    };
+    assert_eq!(again.as_ref(), Ok(&config));
+    let name = |d: DevIndex| names.0[d.0 as usize].clone();
+    format!(
+        "0 {} {} {}",
+        config.len,
+        config.kind(),
+        config.status(&now, &name)
+    )
+}
+
+/// Mirrors at rest: as the kernel showed them.
+#[test]
+fn status_lines_are_those_that_the_kernel_showed() {
+    let mut seen = 0;
+    for vector in Vector::all().expect("vectors") {
+        let devices = vector.expected["dm_devices"].as_object();
+        for (name, device) in devices.into_iter().flatten() {
+            let (Some(line), Some(shown)) = (
+                device["table"][0].as_str(),
+                device["status_after_activation"][0].as_str(),
+            ) else {
+                continue;
+            };
+            let words: Vec<&str> = shown.split(' ').collect();
+            let (letters, done) = match words[2..] {
+                ["raid", "raid1", ..] => (words[5], words[6]),
+                ["mirror", count, ..] => {
+                    let count: usize = count.parse().expect("a number");
+                    (words[6 + count], words[4 + count])
+                }
+                _ => continue,
+            };
+            // Only those at rest: how far others have got is not in the images.
+            let (done, total) = done.split_once('/').expect("a ratio");
+            if done != total || line.split(' ').next() != Some("0") {
+                continue;
+            }
+            let regions = read(line).expect("a line").0.regions();
+            let text = status(line, letters, regions, Activity::Idle, 0);
+            assert_eq!(text, shown, "{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "only {seen} lines");
+}
+
+#[test]
+fn status_lines_of_mirrors_at_work() {
+    let raid = "0 2500 raid raid1 3 0 region_size 1024 2 m0 d0 m1 d1";
+    for (letters, synced, action, mismatches, shown) in [
+        ("AA", 3, Activity::Idle, 0, "AA 2500/2500 idle 0 0 -"),
+        ("AA", 1, Activity::Resync, 0, "aa 1024/2500 resync 0 0 -"),
+        ("Aa", 2, Activity::Recover, 0, "Aa 2048/2500 recover 0 0 -"),
+        ("DA", 3, Activity::Check, 256, "DA 2500/2500 check 256 0 -"),
+        ("A-", 3, Activity::Frozen, 0, "A- 2500/2500 frozen 0 0 -"),
+        ("AA", 3, Activity::Repair, 0, "AA 2500/2500 repair 0 0 -"),
+    ] {
+        let text = status(raid, letters, synced, action, mismatches);
+        assert_eq!(text, format!("0 2500 raid raid1 2 {shown}"));
+    }
+    let mirror = "0 2500 mirror disk 2 log 1024 2 a 0 b 0 1 handle_errors";
+    let text = status(mirror, "aD", 1, Activity::Resync, 0);
+    assert_eq!(text, "0 2500 mirror 2 a b 1/3 1 AD 3 disk log A");
+    let text = status("0 2500 raid1 2 a 0 b 0", "AA", 3, Activity::Idle, 0);
+    assert_eq!(text, "0 2500 raid1 2 a b 3/3 1 AA");
 }

@@ -21,6 +21,8 @@ pub enum Value<'a> {
     List(List<'a>),
     /// A number. -1 stands for "undefined".
     Number(i64),
+    /// Hundredths of a percent.
+    Percent(i64),
     /// A number that is shown as a word.
     Named(i64, &'static str),
     /// A size in sectors.
@@ -126,6 +128,7 @@ impl<'a> Value<'a> {
                 many => Cow::Owned(many.join(l.joint.unwrap_or(&style.list_separator))),
             },
             Self::Number(n) => Cow::Owned(n.to_string()),
+            Self::Percent(n) => Cow::Owned(format!("{}.{:02}", n / 100, n % 100)),
             Self::Named(_, word) | Self::NamedSize(_, word) => Cow::Borrowed(word),
             Self::Size(sectors) => Cow::Owned(style.units.show(*sectors)),
             Self::Time(t) => Cow::Owned(style.time.show(*t)),
@@ -144,7 +147,7 @@ impl<'a> Value<'a> {
     pub fn as_number(&self) -> Option<i64> {
         match self {
             Self::Number(-1) => None,
-            Self::Number(n) | Self::Named(n, _) | Self::Time(n) => Some(*n),
+            Self::Number(n) | Self::Percent(n) | Self::Named(n, _) | Self::Time(n) => Some(*n),
             Self::Size(n) | Self::NamedSize(n, _) => i64::try_from(*n).ok(),
             Self::Flag(state, _) => state.map(i64::from),
             Self::Blank | Self::Text(_) | Self::List(_) => None,

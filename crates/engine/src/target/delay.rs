@@ -81,7 +81,7 @@ impl Target for Delay {
     }
     fn status(&self, _name: &dyn Fn(DevIndex) -> String) -> String {
         // The counters of requests being held back are the queue's business here.
-        "0 0 0".to_owned()
+        vec!["0"; self.given].join(" ")
     }
     fn uses(&self, len: Sectors) -> Vec<Use> {
         let classes = [self.read, self.write, self.flush];

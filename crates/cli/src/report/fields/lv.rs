@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use ulvm_metadata::model::{Area, LvKey, PvKey, ReadAhead, SegmentKind};
 
+use super::lv_runtime;
 use super::{Field, Group, group};
 use crate::report::kind::LvKind;
 use crate::report::layout;
@@ -49,8 +50,8 @@ pub const FIELDS: &[Field] = group! { Group::Lv;
     "lv_full_ancestors", "FAncestors", 10, List, "The same with removed ones.", ancestors;
     "lv_descendants", "Descendants", 11, List, "Snapshots, their snapshots, and so on.", descendants;
     "lv_full_descendants", "FDescendants", 12, List, "The same with removed ones.", descendants;
-    "raid_mismatch_count", "Mismatches", 10, Number, "Raid: mismatches found.", |_| Value::Blank;
-    "raid_sync_action", "SyncAction", 10, Text, "Raid: what is being synced.", |_| Value::text("");
+    "raid_mismatch_count", "Mismatches", 10, Number, "Raid: mismatches found.", lv_runtime::mismatches;
+    "raid_sync_action", "SyncAction", 10, Text, "Raid: what is being synced.", lv_runtime::action;
     "raid_write_behind", "WBehind", 7, Number, "Raid1: outstanding writes to write-mostly images.", |r| raid_number(r, |x| x.writebehind);
     "raid_min_recovery_rate", "MinSync", 7, Number, "Raid: least recovery rate in KiB/s and device.", |r| raid_number(r, |x| x.min_recovery_rate);
     "raid_max_recovery_rate", "MaxSync", 7, Number, "Raid: most recovery rate in KiB/s and device.", |r| raid_number(r, |x| x.max_recovery_rate);

@@ -1,8 +1,12 @@
 //! Fields about the devices of LVs: those that the daemon serves, and those that are not active.
 
+use ulvm::activate::sync::SyncStatus;
+use ulvm_metadata::model::{Area, SegmentKind};
+
 use super::{Field, Group, group};
 use crate::report::row::Row;
 use crate::report::value::Value;
+use crate::report::view::Use;
 
 /// Device numbers and the like.
 pub const INFO: &[Field] = group! { Group::LvInfo;
@@ -21,8 +25,8 @@ pub const STATUS: &[Field] = group! { Group::LvStatus;
     "data_percent", "Data%", 6, Percent, "How full a snapshot, cache, pool or thin LV is.", |_| Value::Blank;
     "snap_percent", "Snap%", 6, Percent, "How full a snapshot is.", |_| Value::Blank;
     "metadata_percent", "Meta%", 6, Percent, "How full the metadata of a pool are.", |_| Value::Blank;
-    "copy_percent", "Cpy%Sync", 8, Percent, "How far copies are in sync.", |_| Value::Blank;
-    "sync_percent", "Cpy%Sync", 8, Percent, "How far copies are in sync.", |_| Value::Blank;
+    "copy_percent", "Cpy%Sync", 8, Percent, "How far copies are in sync.", copied;
+    "sync_percent", "Cpy%Sync", 8, Percent, "How far copies are in sync.", copied;
     "cache_total_blocks", "CacheTotalBlocks", 16, Number, "Cache: blocks.", |_| Value::Blank;
     "cache_used_blocks", "CacheUsedBlocks", 16, Number, "Cache: blocks in use.", |_| Value::Blank;
     "cache_dirty_blocks", "CacheDirtyBlocks", 16, Number, "Cache: blocks to be written back.", |_| Value::Blank;
@@ -33,7 +37,7 @@ pub const STATUS: &[Field] = group! { Group::LvStatus;
     "kernel_cache_settings", "KCacheSettings", 18, List, "Cache: settings in use.", |_| Value::list(Vec::new());
     "kernel_cache_policy", "KCachePolicy", 18, Text, "Cache: policy in use.", |_| Value::text("");
     "kernel_metadata_format", "KMFmt", 5, Number, "Cache: metadata format in use.", |_| Value::Blank;
-    "lv_health_status", "Health", 15, Text, "What is wrong with the LV.", |r| Value::text(r.kind().map_or("", |k| k.health()));
+    "lv_health_status", "Health", 15, Text, "What is wrong with the LV.", health;
     "kernel_discards", "KDiscards", 9, Text, "Thin pools: discards in use.", |_| Value::text("");
     "lv_check_needed", "CheckNeeded", 15, Number, "Set if metadata need a check.", |_| Value::Flag(None, "check needed");
     "lv_merge_failed", "MergeFailed", 15, Number, "Set if a merge failed.", |_| Value::Flag(None, "merge failed");
@@ -59,20 +63,143 @@ fn number(r: &Row<'_>) -> Option<(u32, u32)> {
     r.device()?.major_minor
 }
 
-/// The fifth letter is the state, the sixth whether the device is open.
+/// The fifth letter is the state, the sixth whether the device is open. An image whose leg is not in
+/// sync begins with a capital letter; the ninth letter tells of a live mirror's health.
 fn attr<'a>(r: &Row<'a>) -> Value<'a> {
     let inactive = r.kind().map_or(String::new(), |k| k.attr());
     let Some(device) = r.device() else {
         return Value::text(inactive);
     };
+    let part = part(r);
     let state = if device.suspended { 's' } else { 'a' };
-    let open = if device.open == Some(true) { 'o' } else { '-' };
+    // What lies under an active LV is open as long as that is active.
+    let open = device.open == Some(true) || part.is_some();
+    let trouble = trouble(r);
     let letters = inactive.chars().enumerate().map(|(n, letter)| match n {
+        0 if letter == 'I' && part.as_ref().is_some_and(Part::in_sync) => 'i',
         4 => state,
-        5 => open,
+        5 if open => 'o',
+        5 => '-',
+        8 if letter == '-' => trouble.map_or('-', Trouble::letter),
         _ => letter,
     });
     Value::text(letters.collect::<String>())
+}
+
+/// What a live mirror's status says of the LV that is it.
+fn sync(r: &Row<'_>) -> Option<SyncStatus> {
+    let device = r.device()?;
+    let kind = r.kind()?;
+    let mirrored = kind.raid().is_some() || kind.is_mirror();
+    mirrored.then(|| SyncStatus::parse(&device.target_status))?
+}
+
+/// A leg of an active mirror: the LV is its image or its metadata.
+struct Part {
+    leg: usize,
+    sync: Option<SyncStatus>,
+}
+
+impl Part {
+    fn in_sync(&self) -> bool {
+        let sync = self.sync.as_ref();
+        sync.is_some_and(|sync| sync.leg_in_sync(self.leg))
+    }
+
+    /// dm-raid goes on without it.
+    fn dead(&self) -> bool {
+        let raid = self.sync.as_ref().filter(|sync| sync.raid);
+        raid.is_some_and(|sync| sync.leg_dead(self.leg))
+    }
+}
+
+fn part(r: &Row<'_>) -> Option<Part> {
+    const PARTS: &[Use] = &[
+        Use::MirrorLeg,
+        Use::MirrorLog,
+        Use::RaidImage,
+        Use::RaidMeta,
+    ];
+    let (view, key) = r.view()?;
+    let user = view.used_by(key).iter().find(|u| PARTS.contains(&u.how))?;
+    let device = r.world.live.find(view.vg(), user.lv)?;
+    let segment = view.lv(user.lv).segments.first()?;
+    let is = |area: &Area| matches!(area, Area::Lv { lv, .. } if *lv == key);
+    let leg = match &segment.kind {
+        SegmentKind::Mirror(mirror) => mirror.legs.iter().position(is),
+        SegmentKind::Raid(raid) => {
+            let mut images = raid.images.iter();
+            images.position(|image| is(&image.image) || image.meta == Some(key))
+        }
+        _ => None,
+    };
+    Some(Part {
+        // A log is no leg.
+        leg: leg.unwrap_or(usize::MAX),
+        sync: SyncStatus::parse(&device.target_status),
+    })
+}
+
+/// What is wrong with a live mirror whose PVs are all there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    /// A leg failed: it is there, but not used.
+    Refresh,
+    /// The last check found differences.
+    Mismatches,
+}
+
+impl Trouble {
+    fn letter(self) -> char {
+        match self {
+            Self::Refresh => 'r',
+            Self::Mismatches => 'm',
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh needed",
+            Self::Mismatches => "mismatches exist",
+        }
+    }
+}
+
+fn trouble(r: &Row<'_>) -> Option<Trouble> {
+    if part(r).is_some_and(|part| part.dead()) {
+        return Some(Trouble::Refresh);
+    }
+    let sync = sync(r).filter(|sync| sync.raid)?;
+    match sync.any_dead() {
+        true => Some(Trouble::Refresh),
+        false => sync
+            .mismatches
+            .filter(|n| *n > 0)
+            .map(|_| Trouble::Mismatches),
+    }
+}
+
+/// A missing PV, or that a leg is mostly written, is said first.
+fn health<'a>(r: &Row<'a>) -> Value<'a> {
+    let known = r.kind().map_or("", |k| k.health());
+    let live = || trouble(r).map_or("", Trouble::words);
+    Value::text(if known.is_empty() { live() } else { known })
+}
+
+fn copied<'a>(r: &Row<'a>) -> Value<'a> {
+    sync(r).map_or(Value::Blank, |sync| Value::Percent(sync.hundredths()))
+}
+
+/// Raid: sectors that the last check found to differ.
+pub(super) fn mismatches<'a>(r: &Row<'a>) -> Value<'a> {
+    let count = sync(r).and_then(|sync| sync.mismatches);
+    let shown = |n| Value::Number(i64::try_from(n).unwrap_or(i64::MAX));
+    count.map_or(Value::Blank, shown)
+}
+
+/// Raid: what runs in the background.
+pub(super) fn action<'a>(r: &Row<'a>) -> Value<'a> {
+    Value::text(sync(r).and_then(|sync| sync.action).unwrap_or_default())
 }
 
 /// A writable LV that is not active could be either way; a read-only one could not.

@@ -115,7 +115,7 @@ fn push_typed(out: &mut String, value: &Value<'_>, kind: Kind, style: &Style) {
             out.push(']');
         }
         Value::Flag(None, _) if kind == Kind::Number => out.push_str("null"),
-        Value::Size(_) | Value::Flag(..) => {
+        Value::Size(_) | Value::Flag(..) | Value::Percent(_) => {
             let text = value.show(style);
             if text.parse::<f64>().is_ok_and(f64::is_finite) {
                 out.push_str(&text);

@@ -24,7 +24,8 @@ impl Compare {
                 None => self.op == Op::Different,
             },
             Operand::Percent(p) => match value.as_number() {
-                Some(v) => self.order(v as f64, *p),
+                // Hundredths.
+                Some(v) => self.order(v as f64 / 100.0, *p),
                 None => self.op == Op::Different,
             },
             Operand::Time(from, to) => self.time(value.as_number().unwrap_or(0), *from, *to),

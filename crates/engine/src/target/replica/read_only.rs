@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Assembly, Config, LegFound, NoAssembly};
+use super::{Activity, Assembly, Config, LegFound, LegState, NoAssembly, Status};
 use crate::error::ErrorKind;
 use crate::io::{Op, Sectors};
 use crate::target::{Child, DevIndex, Piece, Plan, Target, Use, Verdict};
@@ -16,9 +16,9 @@ use crate::target::{Child, DevIndex, Piece, Plan, Target, Use, Verdict};
 pub struct ReadOnly {
     config: Config,
     source: usize,
-    /// Status characters of the legs.
-    health: String,
-    dirty: u64,
+    health: Vec<LegState>,
+    /// Regions in which the legs do not differ.
+    synced: u64,
 }
 
 impl ReadOnly {
@@ -34,15 +34,15 @@ impl ReadOnly {
                 what: "no leg is in sync".into(),
             });
         };
-        let letter = |n: usize| match (&config.legs[n].devices, &found.legs.get(n)) {
-            (None, _) => '-',
-            (Some(_), Some(LegFound::Whole)) => 'A',
-            (Some(_), Some(LegFound::Stale(_))) => 'a',
-            (Some(_), Some(LegFound::Absent) | None) => 'D',
+        let health = |n: usize| match (&config.legs[n].devices, &found.legs.get(n)) {
+            (None, _) => LegState::Nowhere,
+            (Some(_), Some(LegFound::Whole)) => LegState::InSync,
+            (Some(_), Some(LegFound::Stale(_))) => LegState::Behind,
+            (Some(_), Some(LegFound::Absent) | None) => LegState::Dead,
         };
         Ok(Self {
-            health: (0..config.legs.len()).map(letter).collect(),
-            dirty: found.dirty.count(),
+            health: (0..config.legs.len()).map(health).collect(),
+            synced: config.regions() - found.dirty.count(),
             config,
             source,
         })
@@ -63,16 +63,21 @@ impl Target for ReadOnly {
         self.config.args(name)
     }
 
-    fn status(&self, _name: &dyn Fn(DevIndex) -> String) -> String {
-        let clean = self.config.regions() - self.dirty;
-        let done = (clean * self.config.region.0).min(self.config.len.0);
-        format!(
-            "{} {} {} {done}/{} frozen 0",
-            self.config.kind(),
-            self.config.legs.len(),
-            self.health,
-            self.config.len
-        )
+    fn status(&self, name: &dyn Fn(DevIndex) -> String) -> String {
+        let regions = self.config.regions();
+        let now = Status {
+            running: true,
+            legs: self.health.clone(),
+            synced: self.synced,
+            regions,
+            marked: regions - self.synced,
+            activity: Activity::Frozen,
+            mismatches: 0,
+            corrected: 0,
+            log_failed: false,
+            held: false,
+        };
+        self.config.status(&now, name)
     }
 
     fn uses(&self, len: Sectors) -> Vec<Use> {

@@ -5,6 +5,7 @@
 mod mirror;
 mod raid;
 mod raid1;
+mod status;
 
 use super::{Config, LogKind};
 use crate::target::DevIndex;

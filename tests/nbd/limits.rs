@@ -41,6 +41,11 @@ fn refused() -> Outcome {
         ),
         (["--maxbuffer", "1"], "--maxbuffer: 1 bytes"),
         (["--maxbuffer", "-1m"], "--maxbuffer"),
+        (
+            ["--maxmemory", "1m"],
+            "--maxmemory has to be at least --maxpayload (32768 KiB)",
+        ),
+        (["--minrate", "2g"], "--minrate: 2147483648 bytes"),
         (["--nbd", "udp:1"], "--nbd"),
     ] {
         let place = format!("unix:{}", images.path("s").display());
@@ -66,6 +71,8 @@ fn refused() -> Outcome {
             "--pin",
             "--maxclients",
             "--maxpayload",
+            "--maxmemory",
+            "--minrate",
             "--nbd",
         ] {
             ensure!(

@@ -12,7 +12,7 @@ use ulvm_engine::backend::{Backing, OpenHow};
 use ulvm_engine::device::Device;
 use ulvm_engine::export::nbd::{Address, Export, Exports, Limits, Listener, Server};
 use ulvm_engine::limits::{DriverChoice, Settings};
-use ulvm_engine::queue::Engine;
+use ulvm_engine::queue::{Cx, Engine, Event, Task};
 use ulvm_engine::table_text::{self, Resolve};
 
 const READ: u16 = 0;
@@ -398,6 +398,124 @@ fn a_handshake_and_a_message_have_to_end() {
     assert!(deaf.is_closed(), "replies not taken");
     // A client that owes nothing may be silent as long as it likes.
     assert_eq!(idle.read(0, 512).unwrap(), [0; 512]);
+}
+
+#[test]
+fn a_message_that_trickles_in_has_to_end_too() {
+    let site = Site::new(Limits {
+        stalled: Duration::from_secs(1),
+        rate: 1 << 10,
+        ..Limits::default()
+    });
+    site.export("x", MEM);
+    let mut slow = site.client("x");
+    let mut steady = site.client("x");
+    for client in [&mut slow, &mut steady] {
+        client.send_header(WRITE, 0, 1, 0, 64 << 10);
+    }
+    let mut idle = site.client("x");
+    // 10 bytes and 1.6 KiB in 100 ms.
+    for _ in 0..40 {
+        drop(slow.stream.write(&[1; 10]));
+        steady.stream.write_all(&[2; 1638]).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(slow.is_closed(), "slower than the least rate");
+    steady.stream.write_all(&[2; 16]).unwrap();
+    assert_eq!(steady.receive_any(|_| 0), (1, Reply::Done), "fast enough");
+    assert_eq!(idle.read(0, 512).unwrap(), [2; 512]);
+}
+
+#[test]
+fn all_clients_together_hold_no_more_than_they_may() {
+    const PAYLOAD: usize = 1 << 20;
+    let site = Site::new(Limits {
+        payload: PAYLOAD as u32,
+        total: 3 * PAYLOAD,
+        stalled: Duration::from_millis(400),
+        ..Limits::default()
+    });
+    site.export("x", MEM);
+    let mut good = site.client("x");
+    assert_eq!(good.read(0, 64 << 10).unwrap().len(), 64 << 10);
+    let bad: Vec<_> = (0..20)
+        .map(|n| {
+            let mut client = site.client("x");
+            client.send_header(WRITE, 0, n, 0, PAYLOAD as u32);
+            client
+        })
+        .collect();
+    let began = Instant::now();
+    let mut most = 0;
+    while site.server.held() < 2 * PAYLOAD && began.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // It waits for those to be let go, and then has its turn.
+    let data = pattern(3, PAYLOAD);
+    let writer = std::thread::spawn(move || {
+        let written = good.write(0, &data, 0).is_ok();
+        (written, good.read(0, PAYLOAD as u32).unwrap() == data)
+    });
+    while !writer.is_finished() && began.elapsed() < Duration::from_secs(30) {
+        most = most.max(site.server.held());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(writer.is_finished(), "it gets its memory at last");
+    assert_eq!(writer.join().unwrap(), (true, true));
+    assert!((2 * PAYLOAD..=3 * PAYLOAD).contains(&most), "{most}");
+    drop(bad);
+    while site.server.clients() > 0 && began.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(site.server.held(), 0, "all is given back");
+}
+
+/// Tells how much CPU time its queue's thread has used.
+struct Meter(std::sync::mpsc::Sender<Duration>);
+
+impl Task for Meter {
+    fn start(&mut self, cx: &mut Cx<'_>) {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let time = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
+        self.0.send(time).unwrap();
+        cx.exit();
+    }
+    fn event(&mut self, _: &mut Cx<'_>, _: Event) {}
+}
+
+/// CPU time of all queue threads.
+fn cpu(site: &Site) -> Duration {
+    let engine = site.engine.as_ref().unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for queue in 0..engine.queues() {
+        engine.spawn(Some(queue), Box::new(Meter(sender.clone())));
+    }
+    (0..engine.queues()).map(|_| receiver.recv().unwrap()).sum()
+}
+
+#[test]
+fn a_half_closed_connection_does_not_keep_its_thread_busy() {
+    let site = Site::new(Limits::default());
+    site.export("slow", "0 8192 delay mem 0 900");
+    site.export("x", MEM);
+    // One waits for its answer, the other does not take its answers; neither will ask again.
+    let mut waits = site.client("slow");
+    waits.send(READ, 0, 1, 0, 512, &[]);
+    let mut deaf = site.client("x");
+    for n in 0..16 {
+        deaf.send(READ, 0, n, 0, 1 << 20, &[]);
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    for client in [&waits, &deaf] {
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    let before = cpu(&site);
+    std::thread::sleep(Duration::from_millis(400));
+    let used = cpu(&site) - before;
+    assert!(used < Duration::from_millis(80), "{used:?} of 400 ms");
+    assert_eq!(waits.receive_any(|_| 512).1, Reply::Data(vec![0; 512]));
+    assert!(waits.is_closed());
 }
 
 #[test]

@@ -166,6 +166,7 @@ options! {
     Maps, Some('m'), "maps", Flag, "Show how extents are mapped";
     MaxBuffer, None, "maxbuffer", Size('b'), "Data of one client's requests under way and replies not taken, in bytes";
     MaxClients, None, "maxclients", Number, "NBD clients at one time";
+    MaxMemory, None, "maxmemory", Size('b'), "Data of all clients' requests under way and replies not taken, in bytes";
     MaxPayload, None, "maxpayload", Size('b'), "Largest read or write of an NBD client, in bytes";
     MaxRequests, None, "maxrequests", Number, "Requests of one NBD client under way";
     MaxLogicalVolumes, Some('l'), "maxlogicalvolumes", Number, "Most LVs; 0 for no limit";
@@ -182,6 +183,7 @@ options! {
     MetadataSize, None, "metadatasize", Size('m'), "Size of each metadata area";
     Metadatatype, Some('M'), "metadatatype", Choice(&["lvm2", "2", "lvm1", "1"]), "Metadata format; only lvm2";
     Minor, None, "minor", Number, "Minor number of the block device";
+    MinRate, None, "minrate", Size('b'), "Bytes a second that a client has to move while it is in the middle of a message; 0 for no such limit";
     Minrecoveryrate, None, "minrecoveryrate", Size('k'), "Least recovery I/O per second and device";
     Mirrorlog, None, "mirrorlog", Choice(&["core", "disk", "mirrored"]), "Where a mirror log lies";
     Mirrors, Some('m'), "mirrors", SignedNumber, "Copies beside the first";

@@ -42,7 +42,20 @@ pub fn limits(args: &Args, command: &str) -> Result<Limits> {
         ));
     }
     let buffer = size(args, Opt::MaxBuffer, command, 64 << 10..=1 << 30)?;
+    let total = size(args, Opt::MaxMemory, command, PAYLOAD_UNIT..=1 << 40)?;
+    let largest = u64::from(payload.map_or(default.payload, |n| n as u32));
+    if total.is_some_and(|n| n < largest) {
+        return Err(usage(
+            command,
+            format!(
+                "--maxmemory has to be at least --maxpayload ({} KiB).",
+                largest >> 10
+            ),
+        ));
+    }
     Ok(Limits {
+        total: total.map_or(default.total, |n| usize::try_from(n).unwrap_or(usize::MAX)),
+        rate: size(args, Opt::MinRate, command, 0..=1 << 30)?.unwrap_or(default.rate),
         clients: number(args, Opt::MaxClients, command, 1..=65_536)?.unwrap_or(default.clients),
         requests: number(args, Opt::MaxRequests, command, 1..=65_536)?.unwrap_or(default.requests),
         payload: payload.map_or(default.payload, |n| n as u32),

@@ -6,11 +6,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::event::epoll;
 use rustix::io::Errno;
 
 use super::ublk::{DeviceCmd, Loan};
@@ -38,7 +39,11 @@ enum Flying {
     Watch {
         tag: u64,
         wanted: bool,
-        _fd: Arc<OwnedFd>,
+        /// Also for what is to be read.
+        read: bool,
+        fd: Arc<OwnedFd>,
+        /// What is watched instead: an epoll set of the descriptor.
+        through: Option<OwnedFd>,
     },
     Command {
         tag: u64,
@@ -168,12 +173,26 @@ impl Ring {
         if interest.write {
             flags |= libc::POLLOUT as u32;
         }
-        let entry = opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), flags).build();
-        let n = self.place(Flying::Watch {
+        let watched = fd.as_raw_fd();
+        let flying = Flying::Watch {
             tag,
             wanted: true,
-            _fd: Arc::clone(fd),
-        });
+            read: interest.read,
+            fd: Arc::clone(fd),
+            through: None,
+        };
+        self.watch_as(tag, flying, watched, flags)
+    }
+
+    fn watch_as(
+        &mut self,
+        tag: u64,
+        flying: Flying,
+        watched: RawFd,
+        flags: u32,
+    ) -> Result<(), Errno> {
+        let entry = opcode::PollAdd::new(types::Fd(watched), flags).build();
+        let n = self.place(flying);
         if let Err(e) = self.push(&entry.user_data(u64::from(n))) {
             self.flying[n as usize] = None;
             self.free.push(n);
@@ -181,6 +200,23 @@ impl Ring {
         }
         self.watches.insert(tag, n);
         Ok(())
+    }
+
+    /// Goes on with a watch for room to write at a socket whose other side sends no more. The ring
+    /// would report only that, at once and for ever, though it was not asked to; epoll does not.
+    fn watch_through(&mut self, tag: u64, fd: Arc<OwnedFd>) -> Result<(), Errno> {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let data = epoll::EventData::new_u64(tag);
+        epoll::add(&set, fd.as_fd(), data, epoll::EventFlags::OUT)?;
+        let watched = set.as_raw_fd();
+        let flying = Flying::Watch {
+            tag,
+            wanted: true,
+            read: false,
+            fd,
+            through: Some(set),
+        };
+        self.watch_as(tag, flying, watched, libc::POLLIN as u32)
     }
 
     /// Ends a watch; its completion is swallowed.
@@ -263,7 +299,7 @@ impl Ring {
     }
 
     fn reap(&mut self, out: &mut Vec<Happened>) -> bool {
-        let mut inbox = false;
+        let (mut inbox, mut again) = (false, Vec::new());
         let Self {
             ring,
             flying,
@@ -300,13 +336,31 @@ impl Ring {
                     out.push(Happened::Command { tag, result, mem })
                 }
                 Flying::Watch { wanted: false, .. } => {}
-                Flying::Watch { tag, .. } => {
+                Flying::Watch {
+                    tag,
+                    read,
+                    fd,
+                    through,
+                    ..
+                } => {
                     watches.remove(&tag);
-                    out.push(Happened::Ready {
-                        tag,
-                        ready: readiness(result),
-                    });
+                    let ready = match through {
+                        Some(_) => room_or_gone(result),
+                        None => readiness(result),
+                    };
+                    if !read && !ready.write {
+                        again.push((tag, fd));
+                    } else {
+                        out.push(Happened::Ready { tag, ready });
+                    }
                 }
+            }
+        }
+        for (tag, fd) in again {
+            if self.watch_through(tag, fd).is_err() {
+                // Writing tells what is wrong.
+                let ready = room_or_gone(-1);
+                out.push(Happened::Ready { tag, ready });
             }
         }
         inbox
@@ -350,6 +404,14 @@ fn build(depth: u32) -> io::Result<IoUring> {
     match ring.params().is_feature_ext_arg() {
         true => Ok(ring),
         false => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Of a watch through an epoll set: whatever it has, writing tells.
+fn room_or_gone(result: i32) -> Readiness {
+    Readiness {
+        read: result < 0,
+        write: true,
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Invariants: one watch at a time, for exactly what is wanted; nothing is received while something
 //! has to be done first, so a client that does not take its replies stops itself; a connection that
-//! is stuck half-way through a message or with replies not taken ends after [`Limits::stalled`].
+//! is stuck half-way through a message or with replies not taken ends after [`Limits::stalled`], or
+//! when it has moved less than [`Limits::rate`] in that time.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::limits::Limits;
 use super::outgoing::Outgoing;
 use super::session::{Session, Submit, Taken};
 use super::wire::OPTION_LEN;
+use crate::buf::Budget;
 use crate::queue::{Cx, Event, Interest, Task, WatchKey};
 
 /// Size of the buffer for what is received, once requests come: a run of writes of 4 KiB at a depth
@@ -35,6 +37,9 @@ const LARGE: usize = 64 << 10;
 const LITTLE: usize = 4 << 10;
 /// Bytes of answers in the handshake that may wait to be sent before the next option is looked at.
 const MAX_ANSWERS: usize = 64 << 10;
+/// How long a client that found no memory left, with nothing of its own to wait for, waits until it
+/// looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long the replies to what was under way may take once the engine is to end.
 const LAST_REPLIES: Duration = Duration::from_secs(5);
 
@@ -49,6 +54,8 @@ const TIMER_GO_ON: u64 = 3;
 pub(super) struct Shared {
     pub exports: Arc<Exports>,
     pub limits: Limits,
+    /// Of all clients' data.
+    pub budget: Arc<Budget>,
     pub clients: AtomicUsize,
 }
 
@@ -88,6 +95,14 @@ enum Course {
     Over,
 }
 
+/// Half-way through a message, or with replies to be taken.
+#[derive(Debug, Clone, Copy)]
+struct Stuck {
+    since: Instant,
+    /// Bytes that have moved since.
+    bytes: u64,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -105,6 +120,8 @@ pub(super) struct Connection {
     watch: Option<(WatchKey, Interest)>,
     /// When bytes last moved.
     moved: Instant,
+    /// Since when it has been half-way through a message, or from which time on that is looked at.
+    stuck: Option<Stuck>,
     stall_timer: bool,
     /// [`TIMER_GO_ON`] is set.
     resting: bool,
@@ -126,6 +143,7 @@ impl Connection {
             blocked: false,
             watch: None,
             moved: Instant::now(),
+            stuck: None,
             stall_timer: false,
             resting: false,
         }
@@ -169,7 +187,7 @@ impl Connection {
                 Err(Errno::AGAIN) => return,
                 Err(_) => return self.course = Course::Over,
             };
-            self.moved = cx.now();
+            self.moved(cx, n);
             if into_payload {
                 self.payload_received(cx, n);
             } else {
@@ -242,13 +260,21 @@ impl Connection {
             Next::Begin(chosen) => match shared.exports.get(&chosen.name) {
                 None => self.course = Course::Over,
                 Some(export) => {
-                    let session = Session::new(*chosen, export, &shared.limits);
+                    let session =
+                        Session::new(*chosen, export, &shared.limits, Arc::clone(&shared.budget));
                     self.phase = Phase::Serving(Box::new(session));
                     self.input.grow(INPUT);
                 }
             },
         }
         true
+    }
+
+    fn moved(&mut self, cx: &Cx<'_>, bytes: usize) {
+        self.moved = cx.now();
+        if let Some(stuck) = &mut self.stuck {
+            stuck.bytes += bytes as u64;
+        }
     }
 
     fn send(&mut self, cx: &Cx<'_>) {
@@ -258,7 +284,7 @@ impl Connection {
         };
         match self.out.send(&self.socket, pool) {
             Ok(0) => {}
-            Ok(_) => self.moved = cx.now(),
+            Ok(n) => self.moved(cx, n),
             Err(_) => self.course = Course::Over,
         }
     }
@@ -295,11 +321,30 @@ impl Connection {
         let alone = under_way == 0 && self.out.is_empty();
         if self.course == Course::Open && self.blocked && alone && !self.resting {
             self.resting = true;
-            cx.timer(Duration::ZERO, TIMER_GO_ON);
+            let starved = match &mut self.phase {
+                Phase::Serving(session) => session.pool().starved(),
+                Phase::Handshake(_) => false,
+            };
+            let after = if starved { LOOK_AGAIN } else { Duration::ZERO };
+            cx.timer(after, TIMER_GO_ON);
         }
-        if self.stuck() && !self.stall_timer {
+        if alone && let Phase::Serving(session) = &mut self.phase {
+            session.pool().idle();
+        }
+        if !self.is_stuck() {
+            self.stuck = None;
+            return;
+        }
+        let now = cx.now();
+        if self.stuck.is_none() {
+            self.moved = now;
+            self.stuck = Some(Stuck {
+                since: now,
+                bytes: 0,
+            });
+        }
+        if !self.stall_timer {
             self.stall_timer = true;
-            self.moved = cx.now();
             cx.timer(self.place.0.limits.stalled, TIMER_STALLED);
         }
     }
@@ -339,7 +384,7 @@ impl Connection {
     }
 
     /// Half-way through something that only the client can bring to its end?
-    fn stuck(&self) -> bool {
+    fn is_stuck(&self) -> bool {
         let partial = match &self.phase {
             Phase::Serving(session) => {
                 !self.blocked && (session.partial() || !self.input.unread().is_empty())
@@ -348,6 +393,36 @@ impl Connection {
             Phase::Handshake(_) => false,
         };
         partial || !self.out.is_empty()
+    }
+
+    /// Cuts off who has moved nothing, or too little, for too long; looks again later at who is stuck.
+    fn look_at_rate(&mut self, cx: &mut Cx<'_>) {
+        let Some(stuck) = self.stuck.filter(|_| self.is_stuck()) else {
+            return;
+        };
+        let Limits { stalled, rate, .. } = self.place.0.limits;
+        let now = cx.now();
+        let idle = now.saturating_duration_since(self.moved);
+        let time = now.saturating_duration_since(stuck.since);
+        let least = u128::from(rate) * time.as_millis() / 1000;
+        let slow = time >= stalled && u128::from(stuck.bytes) < least;
+        if idle >= stalled || slow {
+            self.course = Course::Over;
+            return;
+        }
+        if time >= stalled {
+            // What came fast at first does not count for ever.
+            self.stuck = Some(Stuck {
+                since: now,
+                bytes: 0,
+            });
+        }
+        self.stall_timer = true;
+        let rest = match time >= stalled {
+            true => stalled,
+            false => stalled - time,
+        };
+        cx.timer(rest.min(stalled - idle), TIMER_STALLED);
     }
 
     fn timer(&mut self, cx: &mut Cx<'_>, number: u64) {
@@ -360,14 +435,7 @@ impl Connection {
             TIMER_GO_ON => self.resting = false,
             TIMER_STALLED => {
                 self.stall_timer = false;
-                let limit = self.place.0.limits.stalled;
-                let idle = cx.now().saturating_duration_since(self.moved);
-                if self.stuck() && idle >= limit {
-                    self.course = Course::Over;
-                } else if self.stuck() {
-                    self.stall_timer = true;
-                    cx.timer(limit - idle, TIMER_STALLED);
-                }
+                self.look_at_rate(cx);
             }
             _ => {}
         }

@@ -12,6 +12,7 @@ use super::connection::{Connection, Place, Shared};
 use super::exports::Exports;
 use super::limits::Limits;
 use super::listener::{Listener, Name};
+use crate::buf::Budget;
 use crate::queue::{Cx, Engine, Event, Interest, Task, TaskRef};
 
 /// Clients accepted for one readiness.
@@ -39,6 +40,7 @@ impl Server {
     ) -> Self {
         let shared = Arc::new(Shared {
             exports,
+            budget: Budget::new(limits.total.max(limits.largest())),
             limits,
             clients: AtomicUsize::new(0),
         });
@@ -63,6 +65,11 @@ impl Server {
     /// Clients there are now.
     pub fn clients(&self) -> usize {
         self.shared.clients.load(Ordering::Acquire)
+    }
+
+    /// Bytes of clients' data that are held now.
+    pub fn held(&self) -> usize {
+        self.shared.budget.used()
     }
 
     /// The exports.

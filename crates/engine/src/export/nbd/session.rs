@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::outgoing::Outgoing;
 use super::request::{Action, Request};
 use super::wire::{self, Errno, allocation, chunk};
-use crate::buf::{Buf, BufPool};
+use crate::buf::{Budget, Buf, BufPool};
 use crate::extents::{self, Kind};
 use crate::io::{Completion, Op, Request as DeviceRequest};
 
@@ -73,15 +73,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(chosen: Chosen, export: Arc<Export>, limits: &Limits) -> Self {
-        // The pool counts whole pages, and one largest payload has to fit whatever else is there.
+    pub(super) fn new(
+        chosen: Chosen,
+        export: Arc<Export>,
+        limits: &Limits,
+        budget: Arc<Budget>,
+    ) -> Self {
         let told = export.device.lost();
-        let payload = (limits.payload as usize).next_multiple_of(crate::buf::ALIGN);
+        // One largest payload has to fit whatever else is there.
+        let limit = limits.largest() + limits.bytes;
         Self {
             chosen,
             export,
             intake: Intake::default(),
-            pool: BufPool::new(payload + limits.bytes),
+            pool: BufPool::within(limit, budget),
             pending: Vec::new(),
             free: Vec::new(),
             under_way: 0,
@@ -434,7 +439,8 @@ mod tests {
             description: String::new(),
             read_only: false,
         };
-        Session::new(chosen, Arc::new(export), &Limits::default())
+        let limits = Limits::default();
+        Session::new(chosen, Arc::new(export), &limits, Budget::new(limits.total))
     }
 
     /// Is the session's flush, which the device does without an error, answered so?

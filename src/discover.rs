@@ -285,6 +285,8 @@ struct Finder {
     scan_lvs: bool,
     /// Folders in which LVs are shown as files: loop devices over those are LVs.
     shown: Vec<PathBuf>,
+    /// Numbers of ublk devices that are LVs.
+    shown_blocks: Vec<u32>,
 }
 
 impl Finder {
@@ -307,6 +309,7 @@ impl Finder {
             majors: Majors::read(known),
             scan_lvs: config.bool("devices/scan_lvs"),
             shown: Mounts::read().folders_of("fuse.ulvm"),
+            shown_blocks: crate::daemon::ublk::shown(),
         })
     }
 
@@ -341,6 +344,9 @@ impl Finder {
         }
         if major(&kind) == loops::MAJOR && !self.shown.is_empty() {
             excluded = excluded.or_else(|| self.shown_lv(&sys_dir(&kind)?));
+        }
+        if !self.shown_blocks.is_empty() && !self.scan_lvs {
+            excluded = excluded.or_else(|| self.shown_block(&sys_dir(&kind)?));
         }
         let name = names.first()?.clone();
         Some(Candidate {
@@ -377,6 +383,18 @@ impl Finder {
             .iter()
             .any(|dir| Path::new(&file).starts_with(dir));
         (shown && !self.scan_lvs).then(|| "device is an LV".into())
+    }
+
+    /// ublk devices that are LVs, and partitions of such.
+    fn shown_block(&self, sys: &Path) -> Option<String> {
+        let mut path = sys.canonicalize().ok()?;
+        if path.join("partition").exists() {
+            path.pop();
+        }
+        let name = path.file_name()?.to_str()?;
+        let number = name.strip_prefix("ublkb")?.parse().ok()?;
+        let ours = self.shown_blocks.contains(&number);
+        ours.then(|| "device is an LV".into())
     }
 
     /// Smaller is preferred: names the configuration prefers, then those that say what the device

@@ -11,6 +11,7 @@ use ulvm_engine::export::{fuse, nbd, ublk};
 use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
 
+use crate::daemon::ublk::{FOREGROUND, clean_stopped};
 use crate::error::{Error, Kind, Result};
 use crate::host::allow_open_files;
 use crate::sys::EndSignals;
@@ -112,6 +113,7 @@ impl Blocks {
         places: &mut Vec<String>,
     ) -> Result<Self> {
         let control = ublk::Control::open(ublk::Limits::default()).map_err(engine)?;
+        clean_stopped(&control);
         let budget = ublk::Budget::of_this_user();
         let servers = ublk::Servers::start(running, budget, None).map_err(engine)?;
         let mut blocks = Self {
@@ -135,13 +137,13 @@ impl Blocks {
     ) -> std::result::Result<PathBuf, EngineError> {
         let shape = ublk::Shape::of(device);
         let end = ublk::End::Fails;
-        let added = self.control.add(running.queues(), shape, end, 0)?;
+        let added = self.control.add(running.queues(), shape, end, FOREGROUND)?;
         self.added.push(added);
         servers.serve(added.place(), device)?;
         self.control.start(added, std::process::id())
     }
 
-    /// Waits until nobody uses a device, and removes it. What its users have written is with the
+    /// Waits while a device is mounted or otherwise claimed, and removes it. What its users have written is with the
     /// engine then.
     fn end(self) {
         for added in &self.added {

@@ -198,7 +198,7 @@ fn read_only_below(state: &State, entry: &Entry) -> Option<PathBuf> {
 }
 
 fn permit(entry: &Entry, read_only: bool) -> Result<(), String> {
-    match &entry.loop_node {
+    match entry.block() {
         Some(node) => nodes::set_read_only(node, read_only)
             .map_err(|e| format!("{}: {e}", node.path.display())),
         None => Ok(()),

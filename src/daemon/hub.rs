@@ -28,6 +28,7 @@ use super::order::{DeviceNote, DeviceOrder, FolderOrder, Order, Report, TableOrd
 use super::process::Program;
 use super::proto::Export;
 use super::service::{Restored, Store};
+use super::ublk::{InFlight, UblkNode};
 
 /// How long an order may take: longer than anything the worker waits for itself.
 const ORDER_PATIENCE: Duration = Duration::from_secs(120);
@@ -96,6 +97,8 @@ pub struct Entry {
     pub export: Option<Export>,
     /// Its loop device.
     pub loop_node: Option<LoopNode>,
+    /// Its ublk device.
+    pub ublk: Option<UblkNode>,
     /// Its file or block device.
     pub node: Option<PathBuf>,
     /// Links to that.
@@ -107,12 +110,19 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Its block device.
+    pub fn block(&self) -> Option<&LoopNode> {
+        let ublk = || self.ublk.as_ref()?.node.as_ref();
+        self.loop_node.as_ref().or_else(ublk)
+    }
+
     /// What the worker keeps of it.
     pub fn note(&self) -> DeviceNote {
         DeviceNote {
             loaded: self.loaded.clone(),
             export: self.export,
             loop_node: self.loop_node.clone(),
+            ublk: self.ublk.clone(),
             node: self.node.clone(),
             links: self.links.clone(),
             guard: self.guard.clone(),
@@ -134,6 +144,8 @@ pub struct State {
     pub folder: Option<Arc<FolderHeld>>,
     /// The NBD server's sockets, from the first device on that is exported there.
     pub nbd: Option<Arc<NbdHeld>>,
+    /// Where requests in flight of ublk devices are counted, from the first of them on.
+    pub in_flight: Option<Arc<InFlight>>,
 }
 
 impl State {
@@ -144,6 +156,15 @@ impl State {
             devices.find(|(_, e)| test(&e.order)).map(|(n, _)| *n)
         };
         by(&|o| !o.uuid.is_empty() && o.uuid == name).or_else(|| by(&|o| o.name == name))
+    }
+
+    /// Queues that a worker has to have for it: each serves one of the folder's descriptors, and the
+    /// queues of its number of ublk devices.
+    fn queues(&self) -> usize {
+        let blocks = self.devices.values().filter_map(|e| e.ublk.as_ref());
+        let blocks = blocks.map(|node| node.queues.into());
+        let folder = self.folder.iter().map(|f| f.clones.len());
+        folder.chain(blocks).max().unwrap_or(1)
     }
 
     /// Ids of the backing devices that tables lie on.
@@ -239,6 +260,8 @@ pub struct Orphan {
     pub state: State,
     /// Its process.
     pub pid: u32,
+    /// Its queues.
+    pub queues: usize,
     /// The read end of its fence.
     pub fence: OwnedFd,
     /// The counter of requests that came again.
@@ -294,8 +317,7 @@ impl Hub {
         let pid = pid.and_then(rustix::process::Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidData)?;
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
-        let queues = orphan.state.folder.as_ref().map(|f| f.clones.len());
-        let queues = queues.unwrap_or(1);
+        let queues = orphan.state.queues().max(orphan.queues);
         let alive = Alive {
             pidfd: pidfd.try_clone()?,
             fence: Fence::kept(orphan.fence, store.as_deref())?,
@@ -338,8 +360,7 @@ impl Hub {
         events: Events,
         store: Option<Arc<Store>>,
     ) -> io::Result<(Self, Before)> {
-        let queues = restored.state.folder.as_ref().map(|f| f.clones.len());
-        let queues = queues.unwrap_or(1);
+        let queues = restored.state.queues();
         let keep = |fd| Fence::kept(fd, store.as_deref());
         let fences = restored.fences.into_iter().map(keep);
         let fences = fences.collect::<io::Result<_>>()?;
@@ -385,6 +406,12 @@ impl Hub {
             last_pause: inner.last_pause,
             resent: *total,
         }
+    }
+
+    /// Counts requests that come again, beside those that workers count.
+    pub(super) fn count_resent(&self, more: u64) {
+        let total = self.resent_before.lock();
+        *total.unwrap_or_else(PoisonError::into_inner) += more;
     }
 
     /// Gives an order, and once it has been carried out changes the state accordingly. If the
@@ -514,6 +541,10 @@ impl Hub {
         let ready = self.prepare(&mut channel, (&fence, write_end), fences);
         // From now on this worker's I/O has to be waited for, too.
         fences.push(fence);
+        let ready = ready.and_then(|()| match died {
+            Some(_) => self.resume_consumers(&mut channel, &mut child),
+            None => Ok(()),
+        });
         let ready = ready.and_then(|()| self.publish(channel, &child, died));
         if ready.is_ok() {
             if let Some(began) = began.take() {
@@ -591,6 +622,16 @@ impl Hub {
         channel.set_patience(Some(ORDER_PATIENCE))
     }
 
+    /// Lets the kernel give the new worker what the old one has not answered.
+    fn resume_consumers(&self, channel: &mut Channel, child: &mut Child) -> io::Result<()> {
+        if let Some(folder) = self.look(|state| state.folder.clone())
+            && folder.negotiated.resends()
+        {
+            mount::resend(folder.mounted.fd()).map_err(io::Error::other)?;
+        }
+        self.recover_ublk(channel, child)
+    }
+
     fn publish(&self, channel: Channel, child: &Child, died: Option<Instant>) -> io::Result<()> {
         let pid = rustix::process::Pid::from_child(child);
         let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
@@ -599,11 +640,6 @@ impl Hub {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if let Some(died) = died {
-            if let Some(folder) = inner.state.folder.as_ref()
-                && folder.negotiated.resends()
-            {
-                mount::resend(folder.mounted.fd()).map_err(io::Error::other)?;
-            }
             inner.restarts += 1;
             inner.last_pause = Some(died.elapsed());
             let (pid, pause) = (child.id(), died.elapsed().as_micros());
@@ -661,7 +697,7 @@ fn exchange(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io:
 }
 
 /// An order that only a worker that is broken refuses.
-fn must(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(super) fn must(channel: &mut Channel, order: &Order, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     match exchange(channel, order, fds)? {
         Report::Failed { text } => Err(io::Error::other(text)),
         _ => Ok(()),

@@ -5,17 +5,19 @@
 //!
 //! * [`client`], [`proto`]: what commands use, and what they say;
 //! * [`server`]: socket, clients, beginning and end; [`service`]: under a service manager;
-//! * `supervisor`: making and removing devices; `change`: other names and permissions;
+//! * `supervisor`: making and removing devices; `change`: other names and permissions; `block`: ublk
+//!   devices;
 //! * [`dm`]: what is beyond that for `dmsetup`;
-//! * `hub`: the state, and a worker kept running over it;
+//! * `hub`: the state, and a worker kept running over it; `recover`: ublk devices of a dead one;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * [`events`]: what has happened, for whoever wants to know;
 //! * `claims`: what live devices lie on, told to other programs;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
-//! * `holdings`, `nodes`, `nbd`, `process`, `channel`: backing devices, loop devices and links, the
-//!   NBD server's sockets, processes, messages.
+//! * `holdings`, `nodes`, `nbd`, [`ublk`], `process`, `channel`: backing devices, loop devices and
+//!   links, the NBD server's sockets, ublk devices, processes, messages.
 
+mod block;
 mod change;
 mod channel;
 mod claims;
@@ -31,11 +33,13 @@ mod nodes;
 mod order;
 mod process;
 pub mod proto;
+mod recover;
 pub mod replace;
 pub mod server;
 pub mod service;
 mod supervisor;
 mod takeover;
+pub mod ublk;
 mod watch;
 mod worker;
 

@@ -28,6 +28,17 @@ pub struct LoopNode {
     pub number: (u32, u32),
 }
 
+impl LoopNode {
+    /// Of a block device that is there.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let rdev = std::fs::metadata(path)?.rdev();
+        Ok(Self {
+            path: path.to_owned(),
+            number: (rustix::fs::major(rdev), rustix::fs::minor(rdev)),
+        })
+    }
+}
+
 /// Attaches a loop device to a file. It passes the page cache by, has blocks of `logical` bytes, and
 /// refuses writes if it is to, until [`set_read_only`] lets it take them.
 pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode> {

@@ -10,6 +10,7 @@ use super::guard::GuardPv;
 use super::holdings::Key;
 use super::nodes::LoopNode;
 use super::proto::Export;
+use super::ublk::UblkNode;
 
 /// An order. Which descriptors come with it is said at each.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Order {
     Events,
     /// The NBD server's listening sockets. With their descriptors, in this order.
     Nbd(NbdOrder),
+    /// Serve a ublk device. With the file of memory in which requests in flight are counted.
+    Ublk(UblkOrder),
     /// What a supervisor has to know of a device, and the worker only keeps.
     Note {
         /// Its number.
@@ -44,7 +47,7 @@ pub enum Order {
         note: DeviceNote,
     },
     /// A new supervisor asks for everything: [`Report::Backing`], [`Report::Folder`],
-    /// [`Report::Nbd`] and [`Report::Device`] for all there is, then [`Report::Held`].
+    /// [`Report::Nbd`], [`Report::InFlight`] and [`Report::Device`] for all there is, then [`Report::Held`].
     HandOver,
     /// A device, as it shall be. It is made, or replaces what has its number.
     Device(DeviceOrder),
@@ -116,6 +119,19 @@ pub struct NbdOrder {
     pub addresses: Vec<String>,
 }
 
+/// A ublk device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UblkOrder {
+    /// The device's number.
+    pub number: u32,
+    /// The kernel's number of the ublk device.
+    pub id: u32,
+    /// Its queues.
+    pub queues: u16,
+    /// Requests of each.
+    pub depth: u16,
+}
+
 /// What a supervisor knows of a device beside its tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct DeviceNote {
@@ -125,6 +141,9 @@ pub struct DeviceNote {
     pub export: Option<Export>,
     /// Its loop device.
     pub loop_node: Option<LoopNode>,
+    /// Its ublk device.
+    #[serde(default)]
+    pub ublk: Option<UblkNode>,
     /// Its file or block device.
     pub node: Option<PathBuf>,
     /// Links to that.
@@ -207,17 +226,22 @@ pub enum Report {
     Folder(FolderOrder),
     /// The NBD server's sockets, with their descriptors.
     Nbd(NbdOrder),
+    /// Where requests in flight of ublk devices are counted, as a descriptor.
+    InFlight,
     /// A device.
     Device {
         /// As it was ordered.
         order: DeviceOrder,
         /// What was to be kept.
-        note: DeviceNote,
+        note: Box<DeviceNote>,
     },
     /// The end of what there is. With the read end of the fence, the counter and the socket.
     Held {
         /// The worker's process.
         pid: u32,
+        /// Its queues.
+        #[serde(default)]
+        queues: usize,
     },
     /// Not done.
     Failed {

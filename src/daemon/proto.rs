@@ -144,6 +144,8 @@ pub enum Export {
     Loop,
     /// An export of the daemon's NBD server.
     Nbd,
+    /// A block device of the kernel's ublk driver (root).
+    Ublk,
 }
 
 /// The daemon's answer.

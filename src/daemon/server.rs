@@ -24,6 +24,7 @@ use super::replace;
 use super::service::{self, HandedIn, Manager, Notify, Restored, Store};
 use super::supervisor::Supervisor;
 use super::takeover;
+use super::ublk;
 use crate::error::{Error, Kind, Result};
 use crate::mounts::Mounts;
 use crate::sys::EndSignals;
@@ -254,6 +255,7 @@ fn lock(run_dir: &Path, handed_on: Option<OwnedFd>) -> Result<File> {
 /// Takes away what a daemon that died with its worker has left.
 fn clean(folder: &Path) {
     nodes::detach_dead(folder);
+    ublk::clean(ublk::mark(folder.parent().unwrap_or(folder)));
     for _ in 0..8 {
         if !Mounts::read().has_folder(folder) {
             break;

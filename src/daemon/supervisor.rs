@@ -21,6 +21,7 @@ use super::nodes::{self, LoopNode, Node};
 use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
 use super::service::Store;
+use super::ublk;
 
 /// Longest name of a device, as device-mapper has it.
 const NAME_MAX: usize = 127;
@@ -197,6 +198,7 @@ impl Supervisor {
             model,
             export: None,
             loop_node: None,
+            ublk: None,
             node: None,
             links: Vec::new(),
             guard: GuardPv::all(&new.guard),
@@ -323,6 +325,13 @@ impl Supervisor {
         };
         let failed = |e: String| format!("{name}: {e}");
         let before = entry.model.size();
+        let after = entry.model.inactive_table();
+        let after = after.and_then(|table| table.len().checked_bytes());
+        if let (Some(_), Some(size)) = (&entry.ublk, after)
+            && size != before
+        {
+            ublk::may_resize().map_err(failed)?;
+        }
         let model = Arc::clone(&entry.model);
         let done = self
             .hub
@@ -339,10 +348,16 @@ impl Supervisor {
         done.map_err(failed)?.map_err(|e| e.to_string())?;
         self.drop_unused();
         self.keep(number)?;
-        match (&entry.loop_node, entry.model.size() == before) {
-            (Some(node), false) => nodes::resized(node, &file)
+        if entry.model.size() == before {
+            return Ok(());
+        }
+        if let Some(node) = &entry.ublk {
+            return ublk::resize(node, entry.model.size()).map_err(failed);
+        }
+        match &entry.loop_node {
+            Some(node) => nodes::resized(node, &file)
                 .map_err(|e| format!("{name}: {}: {e}", node.path.display())),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -351,8 +366,10 @@ impl Supervisor {
         let Some(export) = new.export else {
             return Ok(());
         };
-        if export == Export::Nbd {
-            return self.export(number);
+        match export {
+            Export::Nbd => return self.export(number),
+            Export::Ublk => return self.show_block(number, new),
+            Export::Fuse | Export::Loop => {}
         }
         self.mount()?;
         let entry = self.entry(number)?;
@@ -419,8 +436,18 @@ impl Supervisor {
             });
             self.keep(number)?;
         }
+        self.appear_links(number, new, &node)
+    }
+
+    /// Makes the links to a node.
+    pub(super) fn appear_links(
+        &self,
+        number: u32,
+        new: &NewDevice,
+        node: &Path,
+    ) -> Result<(), String> {
         for path in &new.links {
-            nodes::link(path, &node).map_err(|e| format!("{}: {e}", path.display()))?;
+            nodes::link(path, node).map_err(|e| format!("{}: {e}", path.display()))?;
             self.hub.note(|state| {
                 if let Some(entry) = state.devices.get_mut(&number) {
                     entry.links.push(path.clone());
@@ -543,6 +570,7 @@ impl Supervisor {
                 _ => format!("{name}: {}: {e}", node.path.display()),
             })?;
         }
+        self.hide_block(number, name)?;
         if let Some(node) = &entry.node {
             entry
                 .links
@@ -564,10 +592,11 @@ impl Supervisor {
     fn node_of(&self, entry: &Entry) -> Node {
         Node {
             path: entry.node.clone().unwrap_or_default(),
-            block: entry.loop_node.as_ref().map(|l| l.number),
+            block: entry.block().map(|l| l.number),
             file: entry
-                .export
-                .map(|_| Volumes::inode(entry.order.number as usize)),
+                .order
+                .shown
+                .then(|| Volumes::inode(entry.order.number as usize)),
         }
     }
 
@@ -596,12 +625,14 @@ impl Supervisor {
 
     fn status(&self, open: bool) -> Result<Status, String> {
         let figures = self.figures()?;
-        let (mut devices, nodes, resends) = self.hub.look(|state| {
+        let (mut devices, nodes, resends, blocks) = self.hub.look(|state| {
             let status = |entry| device_status(state, entry);
             let devices: Vec<DeviceStatus> = state.devices.values().map(status).collect();
             let nodes: Vec<_> = state.devices.values().map(|e| self.node_of(e)).collect();
             let resends = state.folder.as_ref().map(|f| f.negotiated.resends());
-            (devices, nodes, resends)
+            let blocks = state.devices.values().filter_map(|e| e.ublk.as_ref());
+            let blocks = blocks.map(|node| node.recovers).reduce(|a, b| a && b);
+            (devices, nodes, resends, blocks)
         });
         if open {
             let used = nodes::in_use(&self.folder, &nodes);
@@ -619,7 +650,7 @@ impl Supervisor {
             pause_us: health.last_pause.map(|p| p.as_micros() as u64),
             resent: health.resent,
             driver: figures.driver,
-            kill: kill(resends, self.hub.store().is_some()),
+            kill: kill(resends, blocks, self.hub.store().is_some()),
             memory_pinned: figures.pinned,
             memory: memory(self.locked, figures.locked),
             devices,
@@ -668,31 +699,35 @@ fn device_status(state: &State, entry: &Entry) -> DeviceStatus {
         export: entry.export,
         node: entry.node.clone(),
         uri: exported.and_then(|(held, name)| held.uri(name)),
-        major_minor: entry.loop_node.as_ref().map(|l| l.number),
+        major_minor: entry.block().map(|l| l.number),
         links: entry.links.clone(),
         open: None,
         withdrawn: entry.withdrawn.clone(),
     }
 }
 
-/// What kills mean, given whether the kernel sends requests again (unknown before the first device
-/// is shown).
-fn kill(resends: Option<bool>, stored: bool) -> Kill {
-    let worker = match resends {
-        Some(false) => {
+/// What kills mean, given whether the kernel sends requests for files again (unknown before the first
+/// device is shown as one), and whether it keeps ublk devices for another worker (the same).
+fn kill(files: Option<bool>, blocks: Option<bool>, stored: bool) -> Kill {
+    let worker = match (files, blocks) {
+        (Some(false), _) => {
             "I/O under way fails: this kernel cannot send requests again (Linux 6.9 and later can)"
         }
-        None => "nothing: no device is shown",
-        Some(true) => "consumers of files and loop devices see a pause",
+        (_, Some(false)) => {
+            "ublk devices end, and their I/O fails: the kernel keeps those of root only"
+        }
+        (None, None) => "nothing: no device is shown",
+        _ => "consumers of files, loop and ublk devices see a pause",
     };
+    let survived = files != Some(false) && blocks != Some(false);
     Kill {
-        worker_survived: resends != Some(false),
+        worker_survived: survived,
         worker: worker.to_owned(),
         supervisor: "nothing: the worker serves on, and the next start takes over from it"
             .to_owned(),
-        both: match stored && resends != Some(false) {
-            true => "consumers of files and loop devices see a pause: the service manager keeps what a new start needs",
-            false => "files and loop devices give errors; the next start takes them away",
+        both: match stored && survived {
+            true => "consumers of files, loop and ublk devices see a pause: the service manager keeps what a new start needs",
+            false => "files and loop devices give errors, ublk devices wait; the next start takes them away",
         }
         .to_owned(),
     }

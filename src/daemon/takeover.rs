@@ -17,6 +17,7 @@ use super::holdings::Holding;
 use super::hub::{Entry, FolderHeld, Orphan, State, lower_first};
 use super::nbd::NbdHeld;
 use super::order::{DeviceNote, DeviceOrder, Order, Report, TableOrder, Word};
+use super::ublk::InFlight;
 
 /// How long the worker may take for each of its answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,8 +60,12 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                 let nbd = NbdHeld::taken_over(order, fds).map_err(io::Error::other)?;
                 state.nbd = Some(Arc::new(nbd));
             }
-            Report::Device { order, note } => devices.push((order, note)),
-            Report::Held { pid } => {
+            Report::InFlight => {
+                let file = fds.pop().ok_or(io::ErrorKind::InvalidData)?;
+                state.in_flight = Some(Arc::new(InFlight::taken_over(file)));
+            }
+            Report::Device { order, note } => devices.push((order, *note)),
+            Report::Held { pid, queues } => {
                 let mut fd = || fds.pop().ok_or(io::ErrorKind::InvalidData);
                 let (listener, resent, fence) = (fd()?, fd()?, fd()?);
                 enter(&mut state, devices).map_err(io::Error::other)?;
@@ -68,6 +73,7 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                     channel,
                     state,
                     pid,
+                    queues,
                     fence,
                     resent,
                     listener,
@@ -112,6 +118,7 @@ pub fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Resu
             loaded: note.loaded,
             export: note.export,
             loop_node: note.loop_node,
+            ublk: note.ublk,
             node: note.node,
             links: note.links,
             guard: note.guard,

@@ -13,6 +13,7 @@ use ulvm_engine::device::Device;
 use ulvm_engine::event::EventLog;
 use ulvm_engine::export::fuse::{Budget, Prepared, Volumes};
 use ulvm_engine::export::nbd;
+use ulvm_engine::export::ublk::Servers;
 use ulvm_engine::io::Sectors;
 use ulvm_engine::limits::Settings;
 use ulvm_engine::queue::Engine;
@@ -26,7 +27,7 @@ use super::events::{self, Sender};
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
 use super::order::{
-    DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, TableOrder, Word,
+    DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, TableOrder, UblkOrder, Word,
 };
 use super::process;
 
@@ -51,6 +52,8 @@ struct Kept {
     folder: Option<(FolderOrder, Vec<Arc<OwnedFd>>)>,
     /// The NBD server's sockets.
     nbd: Option<NbdHeld>,
+    /// Where requests in flight of ublk devices are counted.
+    in_flight: Option<OwnedFd>,
 }
 
 /// What has been made by order.
@@ -68,6 +71,8 @@ struct Worker {
     prepared: Option<Prepared>,
     /// What NBD clients find.
     exports: Arc<nbd::Exports>,
+    /// Of ublk devices, from the first of them on.
+    ublk: Option<Servers>,
     pinned: bool,
     serving: bool,
 }
@@ -132,6 +137,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         listener: listener.into(),
         folder: None,
         nbd: None,
+        in_flight: None,
     };
     Ok(Some(Worker {
         kept,
@@ -144,6 +150,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         sender: None,
         prepared: None,
         exports: Arc::default(),
+        ublk: None,
         pinned: false,
         serving: false,
     }))
@@ -169,6 +176,7 @@ impl Worker {
                     self.listen()?;
                 }
             }
+            Order::Ublk(order) => self.serve_ublk(&order, fds)?,
             Order::Note { number, note } => {
                 if let Some(above) = self.devices.get_mut(&number) {
                     above.note = note;
@@ -245,6 +253,25 @@ impl Worker {
             .map_err(|e| e.to_string())
     }
 
+    fn serve_ublk(&mut self, order: &UblkOrder, mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        let Some(above) = self.devices.get(&order.number) else {
+            return Err("no such device".into());
+        };
+        let servers = match &mut self.ublk {
+            Some(servers) => servers,
+            none => {
+                let fd = fds.pop();
+                let budget = Budget::of_this_user();
+                let servers = Servers::start(&self.engine, budget, fd.as_ref());
+                self.kept.in_flight = fd;
+                none.insert(servers.map_err(|e| e.to_string())?)
+            }
+        };
+        servers
+            .serve(order.place(), &above.device)
+            .map_err(|e| e.to_string())
+    }
+
     /// Begins to take NBD clients, if there is a place for them to come to.
     fn listen(&self) -> Result<(), String> {
         let Some(held) = &self.kept.nbd else {
@@ -275,10 +302,7 @@ impl Worker {
             .collect::<io::Result<_>>()
             .map_err(|e| e.to_string())?;
         self.kept.folder = Some((order, fds));
-        let budget = match rustix::process::geteuid().is_root() {
-            true => Budget::Ample,
-            false => Budget::Small,
-        };
+        let budget = Budget::of_this_user();
         let prepared = Prepared::new(clones, &self.volumes, budget).ok_or("no memory")?;
         self.pinned = prepared.pinned();
         if self.serving {
@@ -382,10 +406,13 @@ impl Worker {
         if let Some(nbd) = &self.kept.nbd {
             channel.send(&Report::Nbd(nbd.order()), &nbd.descriptors())?;
         }
+        if let Some(in_flight) = &self.kept.in_flight {
+            channel.send(&Report::InFlight, &[in_flight.as_fd()])?;
+        }
         for above in self.devices.values() {
             let report = Report::Device {
                 order: above.order.clone(),
-                note: above.note.clone(),
+                note: Box::new(above.note.clone()),
             };
             channel.send(&report, &[])?;
         }
@@ -395,8 +422,8 @@ impl Worker {
             kept.resent.as_fd(),
             kept.listener.as_fd(),
         ];
-        let pid = std::process::id();
-        channel.send(&Report::Held { pid }, &fds)
+        let (pid, queues) = (std::process::id(), self.engine.queues());
+        channel.send(&Report::Held { pid, queues }, &fds)
     }
 
     fn table(&self, order: &TableOrder) -> Result<Table, String> {

@@ -4,6 +4,7 @@ mod faults;
 mod harness;
 mod lvm2;
 mod nbd;
+mod ublk;
 
 use std::process::ExitCode;
 
@@ -17,5 +18,6 @@ fn main() -> ExitCode {
     lvm2::cases(&mut suite);
     nbd::cases(&mut suite);
     faults::cases(&mut suite);
+    ublk::cases(&mut suite);
     suite.run()
 }

@@ -121,7 +121,7 @@ options! {
     DriverLoaded, None, "driverloaded", YesNo, "Whether activation is attempted";
     Dump, None, "dump", Text, "What to print: headers, metadata, metadata_all, metadata_search, metadata_area";
     Errorwhenfull, None, "errorwhenfull", YesNo, "Whether writes to a full thin pool fail at once";
-    Export, None, "export", Choice(&["auto", "fuse", "loop", "nbd"]), "How an active LV is shown: as a file, as a loop device over it, or to NBD clients";
+    Export, None, "export", Choice(&["auto", "fuse", "loop", "nbd", "ublk"]), "How an active LV is shown: as a file, as a loop device over it, to NBD clients, or as a ublk device";
     Exported, Some('e'), "exported", Flag, "Only exported VGs";
     Extents, Some('l'), "extents", Extents, "Size in extents or percent of VG, FREE, PVS or ORIGIN";
     File, Some('f'), "file", Text, "File to read or write";

@@ -116,6 +116,7 @@ fn create(ctx: &Context, args: &Args, name: &str, file: Option<&&str>) -> Result
             Some("fuse") => Export::Fuse,
             Some("loop") => Export::Loop,
             Some("nbd") => Export::Nbd,
+            Some("ublk") => Export::Ublk,
             _ => export,
         }),
         links: vec![dev_dir.join("mapper").join(&name)],

@@ -3,6 +3,7 @@
 use ulvm::activate::live::{Activation, Live, Place};
 use ulvm::activate::plan::Filler;
 use ulvm::daemon::proto::Export;
+use ulvm::daemon::ublk;
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::VgRead;
 use ulvm::session::Session;
@@ -86,6 +87,8 @@ fn export(ctx: &Context, args: &Args) -> Export {
         Some("loop") => Export::Loop,
         Some("fuse") => Export::Fuse,
         Some("nbd") => Export::Nbd,
+        Some("ublk") => Export::Ublk,
+        _ if ctx.settings().env.root && ublk::usable() => Export::Ublk,
         _ if ctx.settings().env.root => Export::Loop,
         _ => Export::Fuse,
     }

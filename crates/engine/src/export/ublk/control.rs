@@ -30,6 +30,8 @@ const UPDATE_SIZE: u64 = 1 << 10;
 const PER_IO_DAEMON: u64 = 1 << 13;
 const NO_AUTO_PART_SCAN: u64 = 1 << 18;
 
+/// State of a device that has no block device (`UBLK_S_DEV_DEAD`).
+const DEAD: u16 = 0;
 /// State of a device that waits for another server (`UBLK_S_DEV_QUIESCED`).
 const QUIESCED: u16 = 2;
 
@@ -125,6 +127,9 @@ impl Added {
 pub struct Info {
     /// It waits for another server.
     pub quiesced: bool,
+    /// It has been stopped, by somebody or since its server has died. (One that was not started yet is
+    /// not meant.)
+    pub stopped: bool,
     /// What it was made with: see [`Control::add`].
     pub mark: u64,
     /// Process that serves it, or did.
@@ -279,10 +284,14 @@ impl Control {
         }
     }
 
-    /// Lets requests through, once the process `pid` serves all queues.
-    pub fn end_recovery(&self, id: u32, pid: u32) -> Result<(), Error> {
-        let what = "taking a ublk device over";
-        self.plain(ControlOp::EndRecovery, id, pid.into(), what)
+    /// Lets requests through, once the process `pid` serves all queues. Waits for that only so long:
+    /// false if it has not come to that, and then it can be asked again.
+    pub fn end_recovery_within(&self, id: u32, pid: u32, limit: Duration) -> Result<bool, Error> {
+        match self.raw(ControlOp::EndRecovery, id, pid.into(), &[], limit) {
+            Ok(_) => Ok(true),
+            Err(Errno::TIMEDOUT) => Ok(false),
+            Err(e) => Err(os("taking a ublk device over")(e)),
+        }
     }
 
     /// Changes the size, in bytes.
@@ -309,6 +318,8 @@ impl Control {
         let info = bytes.get(path_len..).and_then(from_bytes::<DevInfo>);
         Ok(info.map(|info| Info {
             quiesced: info.state == QUIESCED,
+            // Only stopping makes the process number this.
+            stopped: info.state == DEAD && info.server_pid == -1,
             mark: info.mark,
             server_pid: info.server_pid,
         }))

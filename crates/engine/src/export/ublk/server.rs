@@ -372,8 +372,23 @@ impl Server {
     }
 }
 
+/// Serves as somebody who is not the administrator. On a device whose servers all are, the kernel
+/// looks for partitions before the command that starts it ends; if the server died meanwhile, neither
+/// would ever end. And what looks like partitions in a volume is its owner's business, as it is with
+/// device-mapper. Nothing that a queue does takes this right. It is this thread's alone.
+fn give_right_up() {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    if let Ok(mut sets) = capabilities(None) {
+        sets.effective.remove(CapabilitySet::SYS_ADMIN);
+        // Refused to nobody.
+        let _ = set_capabilities(None, sets);
+    }
+}
+
 impl Task for Server {
-    fn start(&mut self, _cx: &mut Cx<'_>) {}
+    fn start(&mut self, _cx: &mut Cx<'_>) {
+        give_right_up();
+    }
 
     fn event(&mut self, cx: &mut Cx<'_>, event: Event) {
         match event {

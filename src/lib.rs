@@ -24,6 +24,7 @@ pub mod inventory;
 pub mod lock;
 pub mod lv_disk;
 pub mod lv_wipe;
+pub mod mirror_marks;
 mod mounts;
 pub mod partition;
 mod scan;

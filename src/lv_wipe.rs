@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use ulvm_metadata::disk::Disk;
-use ulvm_metadata::model::{LvKey, PvKey, SegmentKind, Vg};
+use ulvm_metadata::model::{LvKey, PvKey, Segment, SegmentKind, Vg};
 use ulvm_metadata::notice::Notice;
 use ulvm_metadata::units::Bytes;
 
@@ -77,7 +77,12 @@ pub fn prepare(session: &Session, read: &VgRead, new: &Vg, lv: LvKey, what: Star
 }
 
 /// The content of an LV of the VG `new`, which may be one that is not committed yet.
-fn open<'a>(session: &Session, read: &VgRead, new: &'a Vg, lv: LvKey) -> Result<LvDisk<'a>> {
+pub(crate) fn open<'a>(
+    session: &Session,
+    read: &VgRead,
+    new: &'a Vg,
+    lv: LvKey,
+) -> Result<LvDisk<'a>> {
     let entry = &new.lvs[lv];
     let mut pvs: HashMap<PvKey, Box<dyn Disk>> = HashMap::new();
     for pv in LvDisk::pvs_of(new, entry) {
@@ -88,6 +93,16 @@ fn open<'a>(session: &Session, read: &VgRead, new: &'a Vg, lv: LvKey) -> Result<
         pvs.insert(pv, Box::new(session.held(device)?));
     }
     Ok(LvDisk::new(new, entry, pvs))
+}
+
+/// Are all PVs that a part lies on there?
+pub(crate) fn is_whole(read: &VgRead, part: LvKey) -> bool {
+    read.vg.lvs.get(part).is_some_and(|entry| {
+        let pvs = LvDisk::pvs_of(&read.vg, entry);
+        let error = |s: &Segment| matches!(s.kind, SegmentKind::Error);
+        !entry.segments.iter().any(error)
+            && pvs.into_iter().all(|pv| read.pv(pv).device().is_some())
+    })
 }
 
 /// Bytes cleared at the start of an `rmeta` LV: the superblock, and that of the bitmap. Without the
@@ -129,7 +144,7 @@ pub fn clear_parts(session: &Session, read: &VgRead, new: &Vg, lv: LvKey) -> Res
 }
 
 /// Most of a log that is written: its header and the bits of as many regions as fit.
-const LOG_MAX: u64 = 64 << 20;
+pub(crate) const LOG_MAX: u64 = 64 << 20;
 
 /// What a new mirror log begins with: nothing, so that every region is copied, or the header of one
 /// whose regions are all clean.

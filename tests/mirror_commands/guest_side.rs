@@ -74,20 +74,8 @@ left() {
 cp /etc/lvm/lvm.conf /etc/lvm/lvm.conf.first
 "#;
 
-/// Runs all cases in one guest; in one for each file where what they say is kept, so that a change
-/// of one file leaves the others' records valid.
-pub fn record(cases: &[Case]) -> Result<Recorded, String> {
-    let Some(kept) = std::env::var_os("ULVM_MIRROR_RECORDS") else {
-        return record_some(cases, None);
-    };
-    let mut out = Recorded::new();
-    for group in cases.chunk_by(|a, b| a.file == b.file) {
-        out.extend(record_some(group, Some(Path::new(&kept)))?);
-    }
-    Ok(out)
-}
-
-fn record_some(cases: &[Case], keep_in: Option<&Path>) -> Result<Recorded, String> {
+/// Runs cases in one guest, or takes what it said before if that is kept in a directory.
+pub fn record(cases: &[Case], keep_in: Option<&Path>) -> Result<Recorded, String> {
     let job = job(cases)?;
     let kept: Option<PathBuf> = keep_in.map(|dir| {
         let mut hash = DefaultHasher::new();

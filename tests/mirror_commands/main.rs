@@ -11,7 +11,7 @@ mod case;
 mod guest_side;
 mod ours;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ use case::Case;
 use guest_side::Recorded;
 
 /// Fewer sequences than this means that some were lost.
-const SEQUENCES: usize = 20;
+const SEQUENCES: usize = 41;
 /// One case in so many is the sample.
 const SAMPLE: usize = 3;
 
@@ -43,15 +43,33 @@ fn main() -> ExitCode {
         .filter(|(number, _)| full || number % SAMPLE == 0)
         .map(|(_, case)| case)
         .collect();
-    let cases = Arc::new(cases);
-    let recorded: Arc<OnceLock<Result<Recorded, String>>> = Arc::default();
+    // One guest for all; one for each file where records are kept, so that a change of one file
+    // leaves those of the others valid.
+    let kept = std::env::var_os("ULVM_MIRROR_RECORDS").map(PathBuf::from);
+    let groups: Vec<Vec<Case>> = match &kept {
+        Some(_) => cases
+            .chunk_by(|a, b| a.file == b.file)
+            .map(<[Case]>::to_vec)
+            .collect(),
+        None => vec![cases],
+    };
     let mut suite = Suite::new(if full { SEQUENCES } else { SEQUENCES / SAMPLE });
     suite.threads(2);
+    for group in groups {
+        add(&mut suite, Arc::new(group), kept.clone());
+    }
+    suite.run()
+}
+
+/// Adds the cases that share a guest, which boots when the first of them runs.
+fn add(suite: &mut Suite, cases: Arc<Vec<Case>>, kept: Option<PathBuf>) {
+    let recorded: Arc<OnceLock<Result<Recorded, String>>> = Arc::default();
     for (number, case) in cases.iter().enumerate() {
         let name = format!("mirror_commands::{}", case.name);
         let (cases, recorded) = (Arc::clone(&cases), Arc::clone(&recorded));
+        let kept = kept.clone();
         let body = move || {
-            let all = recorded.get_or_init(|| guest_side::record(&cases));
+            let all = recorded.get_or_init(|| guest_side::record(&cases, kept.as_deref()));
             let theirs = all.as_ref().map_err(Clone::clone)?;
             ours::compare(
                 &cases[number],
@@ -64,5 +82,4 @@ fn main() -> ExitCode {
             None => suite.case(name, &[Need::Guest], body),
         };
     }
-    suite.run()
 }

@@ -93,6 +93,7 @@ commands! {
     "lvextend", "Make a logical volume larger", "LV [PV[:RANGE] ...]", sets::LVEXTEND, commands::lvresize::extend;
     "lvreduce", "Make a logical volume smaller", "LV", sets::LVREDUCE, commands::lvresize::reduce;
     "lvremove", "Remove logical volumes", "VG|LV|@TAG ...", sets::LVREMOVE, commands::lvremove::run;
+    "lvconvert", "Change how a logical volume is mirrored", "LV [PV ...]", sets::LVCONVERT, commands::lvconvert::run;
     "lvrename", "Rename a logical volume", "VG LV LVNEW", sets::LVRENAME, commands::lvrename::run;
     "lvresize", "Change the size of a logical volume", "LV [PV[:RANGE] ...]", sets::LVRESIZE, commands::lvresize::resize;
 
@@ -163,7 +164,7 @@ fn named(own: &str, word: Option<&String>) -> std::result::Result<&'static Comma
 }
 
 /// Commands of LVM2 that a user may look for, and that are not there yet.
-const LVM2_ONLY: &[&str] = &["lvconvert", "lvpoll", "pvmove", "vgimportdevices"];
+const LVM2_ONLY: &[&str] = &["lvpoll", "pvmove", "vgimportdevices"];
 
 #[cfg(test)]
 mod tests {

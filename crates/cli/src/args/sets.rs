@@ -176,8 +176,7 @@ pub const LVCHANGE: &[Opt] = &[
     Opt::Zero,
     Opt::Export,
 ];
-/// Options of `lvconvert` beside the common ones; for when there is such a command.
-#[allow(dead_code)]
+/// Options of `lvconvert` beside the common ones.
 pub const LVCONVERT: &[Opt] = &[
     Opt::Alloc,
     Opt::Background,

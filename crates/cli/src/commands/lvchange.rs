@@ -10,6 +10,7 @@ use ulvm_metadata::ops::lv_tree::full_name;
 use super::content::missing;
 use super::lv_activation::{self, Wanted};
 use super::lv_args::{Draft, each_lv, read_ahead};
+use super::lvchange_mirror;
 use super::vg_args::{done, tag_edit};
 use crate::args::{Args, Opt};
 use crate::context::{Context, wrong_syntax};
@@ -24,13 +25,6 @@ const UNSUPPORTED: &[Opt] = &[
     Opt::Deduplication,
     Opt::Discards,
     Opt::Errorwhenfull,
-    Opt::Maxrecoveryrate,
-    Opt::Minrecoveryrate,
-    Opt::Rebuild,
-    Opt::Resync,
-    Opt::Syncaction,
-    Opt::Writebehind,
-    Opt::Writemostly,
     Opt::Zero,
 ];
 
@@ -45,7 +39,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             "--{long} applies to a type of logical volume that is not supported yet."
         )));
     }
-    if changes.is_empty() && !activation && !passive {
+    let mirrors = lvchange_mirror::any(args);
+    if changes.is_empty() && !activation && !passive && !mirrors {
         return Err(wrong_syntax("lvchange"));
     }
     if args.operands().is_empty() && !args.has(Opt::Select) {
@@ -63,6 +58,15 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let mut live = lv_activation::live(ctx, false)?;
     each_lv(ctx, args, allow, |session, draft, lv| {
         change(session, draft, lv, &changes)?;
+        if mirrors {
+            if live.find(draft.vg(), lv).is_some() {
+                return Err(Error::refused(format!(
+                    "{} is active; ulvm changes this of logical volumes that are not.",
+                    full_name(draft.vg(), lv)
+                )));
+            }
+            lvchange_mirror::change(session, draft, lv, args)?;
+        }
         if changes.iter().any(|c| matches!(c, LvChange::Writable(_))) {
             live.permit(draft.vg(), lv)?;
         }

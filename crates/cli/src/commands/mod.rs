@@ -59,6 +59,8 @@ mod lv_args;
 mod lv_filesystem;
 mod lv_mirror_args;
 pub mod lvchange;
+mod lvchange_mirror;
+pub mod lvconvert;
 pub mod lvcreate;
 pub mod lvremove;
 pub mod lvrename;

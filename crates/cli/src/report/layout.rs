@@ -87,7 +87,8 @@ pub fn role(view: &VgView<'_>, key: LvKey) -> Words {
     let mut out = Words::new();
     let pool =
         kind.is_thin_pool() || kind.is_cache_pool() || kind.foreign_type() == Some("vdo-pool");
-    let public = view.is_visible(key) || kind.is_cow();
+    // An image that was split off to be merged back is shown, and still a part.
+    let public = (view.is_visible(key) || kind.is_cow()) && !kind.is(Use::RaidImage);
     add(
         &mut out,
         &[if public && !pool { "public" } else { "private" }],

@@ -145,9 +145,10 @@ const PARENT_USES: [Use; 9] = [
 
 fn parent<'a>(r: &Row<'a>) -> Value<'a> {
     lv_name(r, |view, key| {
+        let shown = view.is_visible(key);
         view.used_by(key)
             .iter()
-            .find(|u| PARENT_USES.contains(&u.how))
+            .find(|u| PARENT_USES.contains(&u.how) && !(shown && u.how == Use::RaidImage))
             .map(|u| u.lv)
     })
 }

@@ -11,6 +11,9 @@ mod dm_mirror;
 mod raid1;
 mod region;
 mod resize;
+#[cfg(test)]
+mod tests;
+mod tune;
 
 pub use convert::{Growth, Sync, mirror_of, raid1_of};
 pub use create::{NewMirror, NewRaid1};
@@ -22,6 +25,7 @@ pub use raid1::{
 };
 pub use region::{REGION_MIN, check_region_size, log_extents, rmeta_extents};
 pub(super) use resize::{Shape, lengthen, shape, shorten};
+pub use tune::{Mostly, Tune, tune};
 
 /// Most copies of a `mirror` LV: what the kernel copies to at once.
 pub const MIRROR_LEGS_MAX: u32 = 8;

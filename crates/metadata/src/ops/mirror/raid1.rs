@@ -297,15 +297,14 @@ fn discard(vg: &mut Vg, image: &RaidImage) {
     }
 }
 
-/// Splits `count` images off: they become an LV of their own, a raid1 LV if there are several. The
-/// value is that LV.
+/// Splits an image off: it becomes an LV of its own, which is the value. `count` must be 1, as LVM2
+/// splits no more at a time.
 pub fn raid1_split(
     old: &Vg,
     lv: LvKey,
     (count, name): (u32, &str),
     pvs: Option<&[PvKey]>,
     sync: Sync,
-    ids: &mut dyn IdSource,
 ) -> Result<Done<LvKey>, OpError> {
     editable(old, lv)?;
     check_chosen(name)?;
@@ -313,43 +312,27 @@ pub fn raid1_split(
     check_length(&old.name, name)?;
     check_in_sync(old, lv, sync)?;
     refuse_tracking(old, lv)?;
-    let (raid, full) = match raid1_of(old, lv) {
-        Some(raid) => (raid.clone(), full_name(old, lv)),
-        None => return Err(OpError::refused("No raid1 LV.")),
-    };
-    if count as usize >= raid.images.len() {
+    if count != 1 {
         return Err(OpError::refused(format!(
-            "Unable to split all images from {full}."
+            "Unable to split more than one image from {}.",
+            full_name(old, lv)
         )));
     }
-    let which = choose(old, lv, count as usize, pvs, sync)?;
+    let which = choose(old, lv, 1, pvs, sync)?;
     let mut vg = old.clone();
     let taken = take_out(&mut vg, lv, &which)?;
-    let key = match taken.as_slice() {
-        [only] => {
-            if let Some(meta) = only.meta {
-                vg.lvs.remove(meta);
-            }
-            let key = lv_of(only.image).ok_or_else(|| OpError::refused("An image is no LV."))?;
-            name.clone_into(&mut vg.lvs[key].name);
-            vg.lvs[key].status.visible = true;
-            vg.lvs[key].status.write_mostly = false;
-            key
-        }
-        several => {
-            for (n, image) in several.iter().enumerate() {
-                rename(&mut vg, image, |part| format!("{name}_{part}_{n}"));
-            }
-            let mut whole = old.lvs[lv].clone();
-            whole.id = ids.new_id();
-            name.clone_into(&mut whole.name);
-            whole.tags.clear();
-            if let Some(SegmentKind::Raid(raid)) = whole.segments.first_mut().map(|s| &mut s.kind) {
-                raid.images = several.to_vec();
-            }
-            vg.lvs.push(whole)
-        }
+    // Not that it means anything of a single image: LVM2 leaves it.
+    vg.lvs[lv].status.not_synced = old.lvs[lv].status.not_synced;
+    let [only] = taken.as_slice() else {
+        return Err(OpError::refused("There is no image to split off."));
     };
+    if let Some(meta) = only.meta {
+        vg.lvs.remove(meta);
+    }
+    let key = lv_of(only.image).ok_or_else(|| OpError::refused("An image is no LV."))?;
+    name.clone_into(&mut vg.lvs[key].name);
+    vg.lvs[key].status.visible = true;
+    vg.lvs[key].status.write_mostly = false;
     Done::checked(vg, Vec::new(), key)
 }
 

@@ -196,7 +196,7 @@ impl Device {
     /// such a failure finds it counted, whoever has counted it.
     pub(crate) fn count_lost(&self, table: &Table) -> Option<Arc<Backing>> {
         let mut lost = self.lost_now();
-        let slots = table.slots().iter();
+        let slots = table.plain_slots();
         // All of them are counted from now on.
         let failed: Vec<_> = slots.filter(|s| s.take_flush_failure()).collect();
         let first = Arc::clone(&failed.first()?.backing);
@@ -265,6 +265,12 @@ impl Device {
             return Err(self.wrong("requests are still in flight"));
         }
         let table = self.table();
+        if let Some(table) = &table
+            && !matches!(crate::queue::stop_mirrors(table, wait), Ok(true))
+        {
+            self.open();
+            return Err(self.wrong("a mirror does not come to rest"));
+        }
         if let Some(table) = table.filter(|_| flush)
             && let Err(e) = crate::sync::flush_table(&table)
         {

@@ -136,7 +136,7 @@ impl SyncDevice {
 
 /// Makes durable what was written to a table's backing devices.
 pub(crate) fn flush_table(table: &Table) -> Result<(), Error> {
-    for slot in table.slots() {
+    for slot in table.plain_slots() {
         match slot.backing.store() {
             Store::Mem(_) => {}
             Store::Device(lower) => {

@@ -3,12 +3,14 @@
 //! What must hold of a [`Table`]: its segments begin at sector 0 and follow each other without a
 //! gap, none is empty, the sum fits a byte offset, and every backing device is large enough.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::{Backing, Store};
 use crate::error::Error;
 use crate::io::{SECTOR, Sectors};
+use crate::target::replica::Mirror;
 use crate::target::{DevIndex, MessageError, Target};
 
 /// A run of sectors mapped by one target.
@@ -61,6 +63,8 @@ pub struct Table {
     logical: u32,
     /// A backing device is a file that is used through the page cache.
     cached: bool,
+    /// Devices of mirrors, which see to their failures themselves.
+    mirrored: BTreeSet<DevIndex>,
 }
 
 /// Why segments do not make a table.
@@ -160,7 +164,10 @@ impl Table {
             Store::File(file) => !file.direct(),
             Store::Mem(_) | Store::Device(_) => false,
         };
-        let cached = slots.iter().any(cached);
+        let mirrors = || segments.iter().filter_map(|s| s.target.mirror());
+        let mirrored = mirrors().flat_map(|m| m.devices()).collect();
+        // A mirror does more than its children.
+        let cached = mirrors().next().is_none() && slots.iter().any(cached);
         let logical = slots.iter().map(|s| s.backing.logical_block()).max();
         Ok(Self {
             segments,
@@ -168,6 +175,7 @@ impl Table {
             len,
             logical: logical.unwrap_or(SECTOR as u32),
             cached,
+            mirrored,
         })
     }
 
@@ -189,6 +197,18 @@ impl Table {
     /// May some of it be in the page cache, so that the caller's thread could do a request at once?
     pub(crate) fn may_be_cached(&self) -> bool {
         self.cached
+    }
+
+    /// The mirrors among the targets.
+    pub(crate) fn mirrors(&self) -> impl Iterator<Item = &Arc<Mirror>> {
+        self.segments.iter().filter_map(|s| s.target.mirror())
+    }
+
+    /// The backing devices that no mirror uses: their failures are this table's.
+    pub(crate) fn plain_slots(&self) -> impl Iterator<Item = &Slot> {
+        let slots = self.slots.iter().enumerate();
+        let plain = slots.filter(|(n, _)| !self.mirrored.contains(&DevIndex(*n as u32)));
+        plain.map(|(_, slot)| slot)
     }
 
     /// The segments in order.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Inbox, Message, TaskKeySlot, Waiting, Wake};
 use super::leaf::LeafOp;
+use super::mirror::{Live, Todo};
 use super::request::Active;
 use super::shares::Shares;
 use super::slab::{Id, Slab};
@@ -15,9 +16,10 @@ use super::task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 use super::walk::Delayed;
 use crate::backend::driver::{Driver, FileOp, Happened, Interest};
 use crate::buf::Lent;
+use crate::device::Device;
 use crate::error::Error;
 use crate::sys::ublk::DeviceCmd;
-use crate::target::Plan;
+use crate::target::{Plan, replica};
 
 /// Set in a driver's tag for a watch; clear for an operation.
 const WATCH_TAG: u64 = 1 << 63;
@@ -48,6 +50,10 @@ struct Command {
 pub(super) enum Due {
     Timer(TaskKey, u64),
     Children(Delayed),
+    /// A mirror's machine asked to be told.
+    Mirror(Live),
+    /// Nothing: it was only waited for.
+    Pause,
     /// The end is no longer waited for.
     GiveUp,
 }
@@ -91,6 +97,10 @@ pub(crate) struct Core {
     pub(super) leaves: Slab<LeafOp>,
     /// Requests that go on after others have had their turn.
     pub(super) later: VecDeque<Id>,
+    /// What mirrors want done.
+    pub(super) todo: Todo,
+    /// Stands for the device of operations that belong to no device.
+    pub(super) nobody: Option<Arc<Device>>,
     shares: Shares,
     /// Operations that have their share, but the driver had no room for.
     backlog: VecDeque<(Id, FileOp)>,
@@ -143,6 +153,8 @@ impl Core {
             active: Slab::default(),
             leaves: Slab::default(),
             later: VecDeque::new(),
+            todo: Todo::new(),
+            nobody: None,
             backlog: VecDeque::new(),
             watches: Slab::default(),
             commands: Slab::default(),
@@ -283,7 +295,7 @@ impl Core {
     }
 
     fn idle(&self) -> bool {
-        self.active.len() == 0 && self.leaves.len() == 0
+        self.active.len() == 0 && self.leaves.len() == 0 && self.todo.is_empty()
     }
 
     /// Whatever is there to do now, then one look at the driver.
@@ -296,6 +308,7 @@ impl Core {
         self.begin_tasks();
         self.deliver();
         self.go_on();
+        self.mirror_work();
         self.drain_backlog();
         self.collect();
     }
@@ -315,6 +328,7 @@ impl Core {
                 Message::Wake(Waiting::Request(id)) => self.retry(id),
                 Message::Wake(Waiting::Leaf(id)) => self.leaf_admitted(id),
                 Message::Wake(Waiting::Overlapped(id)) => self.leaf_overlapped(id),
+                Message::Answer(of, result) => self.child_done(of, result, None),
                 Message::Stop => {
                     self.stopping = true;
                     self.at(LAST, Due::GiveUp);
@@ -333,6 +347,8 @@ impl Core {
                     self.ready.push_back((task, Event::Timer(number)));
                 }
                 Some(Due::Children(delayed)) => self.begin_delayed(delayed),
+                Some(Due::Mirror(live)) => self.mirror_event(&live, replica::Event::Tick),
+                Some(Due::Pause) => {}
                 Some(Due::GiveUp) => self.given_up = true,
                 None => {}
             }
@@ -414,6 +430,7 @@ impl Core {
         let busy = !self.ready.is_empty()
             || !self.fresh.is_empty()
             || !self.later.is_empty()
+            || !self.todo.is_empty()
             || self.inbox.woken();
         let wait = match self.timed.peek() {
             _ if busy || self.over() => Some(Duration::ZERO),

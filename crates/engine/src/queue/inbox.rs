@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::request::ChildOf;
 use super::slab::Id;
 use super::task::Task;
-use crate::error::Error;
+use crate::error::{Error, IoError};
 
 pub(crate) enum Message {
     /// A task to begin.
@@ -20,6 +21,8 @@ pub(crate) enum Message {
     Tell(TaskKeySlot, Box<dyn Any + Send>),
     /// Something that waited may go on.
     Wake(Waiting),
+    /// A mirror has answered a part of a request.
+    Answer(ChildOf, Result<(), IoError>),
     /// End when every task has.
     Stop,
 }
@@ -44,6 +47,7 @@ impl fmt::Debug for Message {
             Self::Spawn(..) => "Spawn",
             Self::Tell(..) => "Tell",
             Self::Wake(_) => "Wake",
+            Self::Answer(..) => "Answer",
             Self::Stop => "Stop",
         })
     }

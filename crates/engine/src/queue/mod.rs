@@ -10,6 +10,7 @@ mod core;
 mod inbox;
 mod inline;
 mod leaf;
+mod mirror;
 mod request;
 mod shares;
 mod slab;
@@ -19,6 +20,7 @@ mod walk;
 
 pub(crate) use core::{Core, Mode};
 pub(crate) use inbox::{Inbox, Wake};
+pub(crate) use mirror::stop_mirrors;
 pub(crate) use shares::may_begin;
 pub use task::{Commanded, Cx, Event, Task, TaskKey, WatchKey};
 pub use thread::{Engine, TaskRef};

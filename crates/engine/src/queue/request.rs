@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::at_once::Outcome;
 use super::core::Core;
 use super::inbox::Waiting;
+use super::mirror::Live;
 use super::slab::Id;
 use super::task::{Event, TaskKey};
 use super::walk::Walk;
@@ -16,18 +17,21 @@ use crate::error::{ErrorKind, IoError};
 use crate::io::{Completion, Op, Request, SECTOR};
 use crate::table::Table;
 use crate::target::Piece;
+use crate::target::replica::OpId;
 
 /// Who made a request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Origin {
     Task(TaskKey, u64),
     /// A request to an upper device, of which this is a child.
     Child(ChildOf),
+    /// An operation of a mirror's own, or on one of its legs.
+    Mirror(Live, OpId),
 }
 
 /// Which part of which request a child belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ChildOf {
+pub(crate) struct ChildOf {
     pub request: Id,
     /// First byte on the request's device, for errors.
     pub logical: u64,
@@ -127,7 +131,19 @@ impl Core {
         self.enter(id);
     }
 
-    fn activate(
+    /// Makes a request to a device for somebody else than a task or a request.
+    pub(super) fn submit_from(
+        &mut self,
+        origin: Origin,
+        device: &Arc<Device>,
+        what: (Op, u64, u64),
+        data: Option<Lent>,
+    ) {
+        let id = self.activate(origin, device, what, data, By::Any);
+        self.enter(id);
+    }
+
+    pub(super) fn activate(
         &mut self,
         origin: Origin,
         device: &Arc<Device>,
@@ -245,11 +261,13 @@ impl Core {
             let Active { device, op, .. } = &active;
             device.leave(self.number(), *op, active.len, now, answered);
         }
-        if let Some(error) = &active.error {
+        let nobodys = matches!(active.origin, Origin::Mirror(..)) && active.table.is_none();
+        if let Some(error) = active.error.as_ref().filter(|_| !nobodys) {
             active.device.failed(error);
         }
         let result = active.error.map_or(Ok(()), Err);
         match active.origin {
+            Origin::Mirror(live, id) => self.mirror_done(&live, id, result, active.data),
             Origin::Task(task, token) => {
                 let completion = Completion {
                     token,

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::{Core, Due};
+use super::mirror::Live;
 use super::request::{ChildOf, own_error};
 use super::slab::Id;
 use crate::backend::Store;
@@ -20,6 +21,7 @@ use crate::buf::{Lent, Slice};
 use crate::error::{ErrorKind, IoError};
 use crate::io::{Op, SECTOR};
 use crate::table::Table;
+use crate::target::replica::Mirror;
 use crate::target::{Child, DevIndex, Piece, Plan, Verdict};
 
 /// Children of a request under way before which another piece is begun. A piece is begun as a whole,
@@ -119,7 +121,7 @@ impl Core {
     }
 
     /// Begins the next piece; false if there is none.
-    fn begin_piece(&mut self, id: Id, table: &Table) -> bool {
+    fn begin_piece(&mut self, id: Id, table: &Arc<Table>) -> bool {
         match self.active.get(id).map(|a| a.walk.ahead) {
             Some(Ahead::Bytes(at)) => self.begin_range(id, table, at),
             Some(Ahead::Segments(n)) => self.begin_segment(id, table, n),
@@ -128,7 +130,7 @@ impl Core {
         }
     }
 
-    fn begin_range(&mut self, id: Id, table: &Table, at: u64) -> bool {
+    fn begin_range(&mut self, id: Id, table: &Arc<Table>, at: u64) -> bool {
         let now = self.target_clock();
         let mut plan = std::mem::take(&mut self.plan);
         plan.clear();
@@ -148,6 +150,12 @@ impl Core {
             len: rest.min(reach),
         };
         active.walk.ahead = Ahead::Bytes(at + piece.len);
+        if let Some(mirror) = segment.target.mirror() {
+            let mirror = Arc::clone(mirror);
+            self.plan = plan;
+            self.give_to_mirror(id, table, mirror, piece, at);
+            return true;
+        }
         segment.target.map(&piece, now, &mut plan);
         if active.op.fua() && (piece.len < active.len || repeats_a_device(&plan)) {
             active.walk.flush_after = true;
@@ -163,7 +171,7 @@ impl Core {
     }
 
     /// A flush goes to every segment's target; each backing device is flushed once.
-    fn begin_segment(&mut self, id: Id, table: &Table, n: usize) -> bool {
+    fn begin_segment(&mut self, id: Id, table: &Arc<Table>, n: usize) -> bool {
         let Some(segment) = table.segments().get(n) else {
             return false;
         };
@@ -174,6 +182,15 @@ impl Core {
             offset: 0,
             len: 0,
         };
+        if let Some(mirror) = segment.target.mirror() {
+            let mirror = Arc::clone(mirror);
+            if let Some(active) = self.active.get_mut(id) {
+                active.walk.ahead = Ahead::Segments(n + 1);
+            }
+            self.plan = plan;
+            self.give_to_mirror(id, table, mirror, piece, 0);
+            return true;
+        }
         segment.target.map(&piece, self.target_clock(), &mut plan);
         if let Some(active) = self.active.get_mut(id) {
             let flushed = &mut active.walk.devices;
@@ -188,6 +205,35 @@ impl Core {
         };
         self.plan = self.carry_out(place, table, plan);
         true
+    }
+
+    /// Gives a piece that lies at `at` of the request's data to a mirror.
+    fn give_to_mirror(
+        &mut self,
+        id: Id,
+        table: &Arc<Table>,
+        mirror: Arc<Mirror>,
+        piece: Piece,
+        at: u64,
+    ) {
+        let Some(active) = self.active.get_mut(id) else {
+            return;
+        };
+        active.pending += 1;
+        let of = ChildOf {
+            request: id,
+            logical: active.offset + at,
+            finish: None,
+        };
+        let data = match piece.op {
+            Op::Read | Op::Write { .. } => self.part_of(id, at, 0, piece.len, None),
+            _ => None,
+        };
+        let live = Live {
+            mirror,
+            table: Arc::clone(table),
+        };
+        self.mirror_request(live, of, &piece, data);
     }
 
     /// Flushes one device of a durable write.

@@ -90,6 +90,8 @@ impl Buf {
             len: self.len,
             carved: 0,
             writable: true,
+            parts: None,
+            _outer: None,
             mem: self.mem,
         }
     }
@@ -97,6 +99,8 @@ impl Buf {
     pub(crate) fn lend_to_read(self) -> Lent {
         Lent {
             writable: false,
+            parts: None,
+            _outer: None,
             ..self.lend_to_fill()
         }
     }
@@ -132,6 +136,11 @@ pub struct Lent {
     /// Everything before this was handed out (only counted for memory that is to be filled).
     carved: usize,
     writable: bool,
+    /// Of memory lent by a slice: shared with every part handed out, so that it can be told when none
+    /// is left.
+    parts: Option<Arc<()>>,
+    /// That of the loan the slice was a part of.
+    _outer: Option<Arc<()>>,
 }
 
 impl fmt::Debug for Memory {
@@ -160,12 +169,16 @@ impl Lent {
             at: self.base + at,
             len,
             writable: self.writable,
+            loan: self.parts.clone(),
         })
     }
-    /// All of it again, for one user, once no slice is left. Memory that is lent by a slice of a
-    /// larger loan cannot tell, and gives nothing if any of it was handed out.
+    /// All of it again, for one user, once no slice is left.
     pub fn whole(&mut self) -> Option<Slice> {
-        if self.writable && Arc::get_mut(&mut self.mem).is_some() {
+        let none_left = match &mut self.parts {
+            Some(parts) => Arc::get_mut(parts).is_some(),
+            None => Arc::get_mut(&mut self.mem).is_some(),
+        };
+        if self.writable && none_left {
             self.carved = 0;
         }
         let len = self.len as u64;
@@ -191,6 +204,8 @@ pub struct Slice {
     at: usize,
     len: usize,
     writable: bool,
+    /// The loan it is a part of, if that is a part itself.
+    loan: Option<Arc<()>>,
 }
 
 impl Slice {
@@ -228,6 +243,8 @@ impl Slice {
             len: self.len,
             carved: 0,
             writable: self.writable,
+            parts: Some(Arc::new(())),
+            _outer: self.loan,
         }
     }
     /// First byte; for the kernel.

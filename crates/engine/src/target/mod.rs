@@ -143,6 +143,11 @@ pub trait Target: Send + Sync + Debug {
     /// Maps a piece. `plan` is empty.
     fn map(&self, piece: &Piece, now: Duration, plan: &mut Plan);
 
+    /// The mirror that does what is asked in place of [`Self::map`], if it is one.
+    fn mirror(&self) -> Option<&std::sync::Arc<replica::Mirror>> {
+        None
+    }
+
     /// Called when the children are done and the plan asked for it. May change the data read.
     fn finish(&self, _piece: &Piece, _data: &mut [u8]) {}
 }
@@ -212,6 +217,9 @@ pub const REGISTRY: &[TargetType] = &[
     zero::TYPE,
     delay::TYPE,
     flakey::TYPE,
+    replica::RAID1,
+    replica::MIRROR,
+    replica::RAID,
 ];
 
 /// The target type of a name.

@@ -49,7 +49,10 @@ impl Machine {
         let Some(flush) = self.flushes.remove(&ticket) else {
             return;
         };
-        let result = self.flush_outcome(&flush.done, &flush.failed);
+        let mut result = self.flush_outcome(&flush.done, &flush.failed);
+        if let Some(lost) = self.untold.take() {
+            result = Err(lost);
+        }
         self.answer_when_recorded(ticket, result);
     }
 

@@ -148,6 +148,8 @@ pub struct Machine {
     pub(super) writes: HashMap<Ticket, Write>,
     pub(super) flushes: HashMap<Ticket, FlushAll>,
     pub(super) settle: Option<Settle>,
+    /// A flush of the machine's own failed on a leg that had to be kept: the next client's is told.
+    pub(super) untold: Option<Failure>,
     pub(super) jobs: BTreeMap<u64, Job>,
     pub(super) background: Background,
     ops: HashMap<OpId, Owner>,
@@ -179,6 +181,7 @@ impl Machine {
             writes: HashMap::new(),
             flushes: HashMap::new(),
             settle: None,
+            untold: None,
             jobs: BTreeMap::new(),
             ops: HashMap::new(),
             next_op: 0,
@@ -198,6 +201,10 @@ impl Machine {
     /// Something happened at `now`, which never goes back. What is to be done is added to `actions`.
     pub fn apply(&mut self, now: Duration, event: Event, actions: &mut Vec<Action>) {
         self.now = now.max(self.now);
+        // A tick may have been lost with the queue that was to give it.
+        if self.wake_at.is_some_and(|at| at <= self.now) {
+            self.wake_at = None;
+        }
         match event {
             Event::Start => self.start(),
             Event::Request {
@@ -207,15 +214,21 @@ impl Machine {
                 len,
             } => self.request(ticket, op, offset, len),
             Event::Done { id, result, buf } => self.done(id, result, buf),
-            Event::Tick => {
-                if self.wake_at.is_some_and(|at| at <= self.now) {
-                    self.wake_at = None;
-                }
-            }
+            Event::Tick => {}
             Event::Stop => self.stop(),
         }
         self.go_on();
         actions.append(&mut self.out);
+    }
+
+    /// Not started, or stopped?
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::New | State::Stopped)
+    }
+
+    /// Is nothing under way, and nothing to be made durable?
+    pub fn at_rest(&self) -> bool {
+        self.is_idle() || matches!(self.state, State::Unusable)
     }
 
     /// What can begin because of what has ended.

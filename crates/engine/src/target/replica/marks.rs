@@ -570,6 +570,7 @@ impl Machine {
         if !blind {
             let outcome = self.flush_outcome(&settle.done, &settle.failed);
             self.marks.failing = outcome.is_err();
+            self.untold = self.untold.or(outcome.err());
             if self.marks.failing {
                 return;
             }

@@ -21,6 +21,7 @@ mod reads;
 mod recovery;
 mod region_set;
 mod status;
+mod target;
 mod writes;
 
 #[cfg(test)]
@@ -36,3 +37,5 @@ pub use read_only::ReadOnly;
 pub use recovery::Activity;
 pub use region_set::RegionSet;
 pub use status::{LegState, Status};
+pub(in crate::target) use target::{MIRROR, RAID, RAID1};
+pub use target::{Mirror, Replica};

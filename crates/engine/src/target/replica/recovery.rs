@@ -186,6 +186,15 @@ impl Machine {
         followed
     }
 
+    /// As [`Self::message`]; what is to be done is asked for with the next event.
+    pub fn ask(&mut self, now: Duration, message: Message) -> Result<(), Refused> {
+        self.now = now.max(self.now);
+        match self.running() {
+            true => self.follow(message),
+            false => Err(Refused::Invalid),
+        }
+    }
+
     fn follow(&mut self, message: Message) -> Result<(), Refused> {
         let busy = !matches!(self.activity(), Activity::Idle | Activity::Frozen);
         match message {

@@ -369,6 +369,7 @@ fn devices(
             false => Vec::new(),
         },
         guard: guard.clone(),
+        minor: None,
     };
     Ok(plan.devices.iter().enumerate().map(make).collect())
 }

@@ -24,7 +24,7 @@ use super::guard::GuardPv;
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
 use super::nodes::LoopNode;
-use super::order::{DeviceNote, DeviceOrder, FolderOrder, Order, Report, TableOrder, Word};
+use super::order::{DeviceNote, DeviceOrder, DmNote, FolderOrder, Order, Report, TableOrder, Word};
 use super::process::Program;
 use super::proto::Export;
 use super::service::{Restored, Store};
@@ -107,6 +107,8 @@ pub struct Entry {
     pub guard: Vec<GuardPv>,
     /// Why it may not be resumed as it is.
     pub withdrawn: Option<String>,
+    /// What `dmsetup` has said of it.
+    pub dm: DmNote,
 }
 
 impl Entry {
@@ -127,6 +129,7 @@ impl Entry {
             links: self.links.clone(),
             guard: self.guard.clone(),
             withdrawn: self.withdrawn.clone(),
+            dm: self.dm,
         }
     }
 }

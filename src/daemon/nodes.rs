@@ -39,16 +39,25 @@ impl LoopNode {
     }
 }
 
-/// Attaches a loop device to a file. It passes the page cache by, has blocks of `logical` bytes, and
-/// refuses writes if it is to, until [`set_read_only`] lets it take them.
-pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode> {
+/// Attaches a loop device, that of number `minor` if one is wanted, to a file. It passes the page
+/// cache by, has blocks of `logical` bytes, and refuses writes if it is to, until [`set_read_only`]
+/// lets it take them.
+pub fn attach(
+    file: &Path,
+    read_only: bool,
+    logical: u32,
+    minor: Option<u32>,
+) -> io::Result<LoopNode> {
     let file = OpenOptions::new().read(true).write(true).open(file)?;
     let control = OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/loop-control")?;
     for _ in 0..TRIES {
-        let number = loops::free(control.as_fd())?;
+        let number = match minor {
+            Some(minor) => minor,
+            None => loops::free(control.as_fd())?,
+        };
         let path = PathBuf::from(format!("/dev/loop{number}"));
         let device = open_loop(&path, number)?;
         let attached = loops::attach(device.as_fd(), file.as_fd(), logical);
@@ -72,7 +81,7 @@ pub fn attach(file: &Path, read_only: bool, logical: u32) -> io::Result<LoopNode
                     Err(e) => detach(&node).and(Err(e)),
                 };
             }
-            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {}
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy && minor.is_none() => {}
             Err(e) => return Err(e),
         }
     }

@@ -154,6 +154,22 @@ pub struct DeviceNote {
     /// Why it may not be resumed as it is.
     #[serde(default)]
     pub withdrawn: Option<String>,
+    /// What `dmsetup` has said of it.
+    #[serde(default)]
+    pub dm: DmNote,
+}
+
+/// What is known of a device for `dmsetup` alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DmNote {
+    /// Events that no target of this worker has raised: renames, and what earlier workers counted.
+    pub events: u64,
+    /// Events that the worker was last seen to have counted.
+    pub counted: u64,
+    /// Which worker that was: how often one had been started anew.
+    pub life: u64,
+    /// It is to be removed when nobody has it open any more.
+    pub deferred: bool,
 }
 
 /// A device.

@@ -91,8 +91,8 @@ pub struct NewDevice {
     pub uuid: String,
     /// Refuses writes.
     pub read_only: bool,
-    /// device-mapper's text. A word for a device is one of `backings`, the name of a device of the
-    /// daemon, or a path.
+    /// device-mapper's text; without a line, the device has no table yet. A word for a device is one
+    /// of `backings`, the name, number or node of a device of the daemon, or a path.
     pub table: String,
     /// What words of the table stand for.
     pub backings: Vec<NewBacking>,
@@ -104,6 +104,9 @@ pub struct NewDevice {
     /// watched.
     #[serde(default)]
     pub guard: Vec<NewBacking>,
+    /// The minor number that its block device shall have.
+    #[serde(default)]
+    pub minor: Option<u32>,
 }
 
 /// Another name for a device.

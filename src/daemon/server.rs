@@ -347,7 +347,7 @@ pub(super) fn may_command(socket: &UnixStream) -> bool {
 
 struct Server {
     settings: Settings,
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     notify: Option<Arc<Notify>>,
     /// The lock of the run directory.
     only: File,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ulvm_engine::backend::Backing;
@@ -11,6 +11,7 @@ use ulvm_engine::export::fuse::{Mounted, Volumes};
 use ulvm_engine::table::Table;
 use ulvm_engine::table_text::{Resolve, parse};
 
+use super::dm::{self, Sweeper};
 use super::events::{Class, Events};
 use super::guard::{GuardPv, Readings};
 use super::holdings::{self, Holding, path_of};
@@ -18,7 +19,7 @@ use super::hub::{Entry, FolderHeld, Hub, State};
 use super::nbd::{self, NbdHeld};
 use super::news::News;
 use super::nodes::{self, LoopNode, Node};
-use super::order::{DeviceOrder, Figures, Order, Report, TableOrder, Word};
+use super::order::{DeviceOrder, DmNote, Figures, Order, Report, TableOrder, Word};
 use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
 use super::service::Store;
 use super::ublk;
@@ -43,18 +44,23 @@ pub struct Supervisor {
     pub(super) changing: Mutex<()>,
     /// Metadata of live volumes.
     pub(super) readings: Readings,
+    /// Removes devices that are to go when nobody uses them any more.
+    pub(super) sweeper: Sweeper,
 }
 
 impl Supervisor {
     /// `folder` is where devices are shown as files.
-    pub fn new(hub: Arc<Hub>, folder: PathBuf, locked: bool) -> Self {
-        Self {
+    pub fn new(hub: Arc<Hub>, folder: PathBuf, locked: bool) -> Arc<Self> {
+        let new = Arc::new_cyclic(|me| Self {
+            sweeper: Sweeper::new(Weak::clone(me)),
             hub,
             folder,
             locked,
             changing: Mutex::new(()),
             readings: Readings::default(),
-        }
+        });
+        new.sweep_later();
+        new
     }
 
     /// Where events are told.
@@ -146,7 +152,7 @@ impl Supervisor {
         Ok(what())
     }
 
-    fn activate(&self, devices: &[NewDevice]) -> Result<Vec<DeviceStatus>, String> {
+    pub(super) fn activate(&self, devices: &[NewDevice]) -> Result<Vec<DeviceStatus>, String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut made = Vec::with_capacity(devices.len());
         for new in devices {
@@ -179,14 +185,23 @@ impl Supervisor {
     fn make(&self, new: &NewDevice) -> Result<u32, String> {
         check_name(&new.name)?;
         let number = self.hub.look(|state| free_number(state, new))?;
-        let (live, table) = self.parse(&new.table, &new.backings, new.read_only)?;
-        let model = Device::with_table(&new.name, table);
+        let (live, model) = match new.table.trim().is_empty() {
+            true => {
+                let model = Device::new(&new.name, &new.uuid, Arc::default());
+                model.resume(Duration::ZERO).map_err(|e| e.to_string())?;
+                (None, model)
+            }
+            false => {
+                let (live, table) = self.parse(&new.table, &new.backings, new.read_only)?;
+                (Some(live), Device::with_table(&new.name, table))
+            }
+        };
         let order = DeviceOrder {
             number,
             name: new.name.clone(),
             uuid: new.uuid.clone(),
             read_only: new.read_only,
-            live: Some(live),
+            live,
             suspended: false,
             noflush: false,
             shown: false,
@@ -203,6 +218,7 @@ impl Supervisor {
             links: Vec::new(),
             guard: GuardPv::all(&new.guard),
             withdrawn: None,
+            dm: DmNote::default(),
         };
         self.check(&entry, entry.order.live.as_ref())
             .map_err(|lost| lost.to_string())?;
@@ -254,7 +270,12 @@ impl Supervisor {
         found.ok_or_else(|| format!("{name}: no such device"))
     }
 
-    fn load(&self, name: &str, text: String, backings: Vec<NewBacking>) -> Result<(), String> {
+    pub(super) fn load(
+        &self,
+        name: &str,
+        text: String,
+        backings: Vec<NewBacking>,
+    ) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
         let failed = |e: String| format!("{}: {e}", entry.order.name);
@@ -276,7 +297,7 @@ impl Supervisor {
         done.and_then(|()| self.keep(number))
     }
 
-    fn clear(&self, name: &str) -> Result<(), String> {
+    pub(super) fn clear(&self, name: &str) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
         entry.model.clear();
@@ -311,7 +332,7 @@ impl Supervisor {
         shut.map_err(|e| e.to_string())
     }
 
-    fn resume(&self, name: &str) -> Result<(), String> {
+    pub(super) fn resume(&self, name: &str) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
         let file = self.folder.join(&entry.order.name);
@@ -426,7 +447,7 @@ impl Supervisor {
         let entry = self.entry(number)?;
         let mut node = file.to_owned();
         if new.export == Some(Export::Loop) {
-            let made = self.attach(number, &entry, file)?;
+            let made = self.attach(number, &entry, file, new.minor)?;
             node.clone_from(&made.path);
             self.hub.note(|state| {
                 if let Some(entry) = state.devices.get_mut(&number) {
@@ -459,7 +480,13 @@ impl Supervisor {
 
     /// Attaches a loop device. It is attached for writing whatever the device's permission is, so that
     /// this can be changed; and refuses writes itself before anybody can know of it.
-    fn attach(&self, number: u32, entry: &Entry, file: &Path) -> Result<LoopNode, String> {
+    fn attach(
+        &self,
+        number: u32,
+        entry: &Entry,
+        file: &Path,
+        minor: Option<u32>,
+    ) -> Result<LoopNode, String> {
         let permit = |read_only| {
             let order = DeviceOrder {
                 read_only,
@@ -476,7 +503,7 @@ impl Supervisor {
         if read_only {
             permit(false)?;
         }
-        let attached = nodes::attach(file, read_only, entry.model.logical_block());
+        let attached = nodes::attach(file, read_only, entry.model.logical_block(), minor);
         if read_only {
             permit(true)?;
         }
@@ -519,7 +546,7 @@ impl Supervisor {
         })
     }
 
-    fn deactivate(&self, devices: &[String]) -> Result<(), String> {
+    pub(super) fn deactivate(&self, devices: &[String]) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut numbers = Vec::with_capacity(devices.len());
         for name in devices {
@@ -753,7 +780,7 @@ impl Opener<'_> {
     fn device(&self, word: &str) -> Option<(u32, Arc<Device>)> {
         let name = word.strip_prefix("/dev/mapper/").unwrap_or(word);
         self.hub.look(|state| {
-            let number = state.find(name)?;
+            let number = state.find(name).or_else(|| dm::of_word(state, word))?;
             let entry = state.devices.get(&number)?;
             Some((number, Arc::clone(&entry.model)))
         })

@@ -123,6 +123,7 @@ pub fn enter(state: &mut State, devices: Vec<(DeviceOrder, DeviceNote)>) -> Resu
             links: note.links,
             guard: note.guard,
             withdrawn: note.withdrawn,
+            dm: note.dm,
             order,
         };
         state.devices.insert(entry.order.number, entry);

@@ -26,7 +26,7 @@ pub struct Command {
 }
 
 macro_rules! commands {
-    ($($name:literal, $summary:literal, $operands:literal, $options:expr, $run:expr;)*) => {
+    ($($name:literal, $summary:literal, $operands:expr, $options:expr, $run:expr;)*) => {
         /// All commands.
         pub const COMMANDS: &[Command] = &[$(Command {
             name: $name,
@@ -102,7 +102,7 @@ commands! {
     "ccd", "Print or serve the tables of ccd configurations", "\"NAME INTERLEAVE FLAGS DEVICE...\"|FILE ...", sets::CCD, commands::ccd::run;
     "daemon", "Own live devices, or show and end what owns them", "", sets::DAEMON, commands::daemon::run;
     "demo", "Show the main job on image files in a folder", "", sets::DEMO, commands::demo::run;
-    "dmsetup", "Make, change and show devices of device-mapper tables", "create|load|clear|suspend|resume|remove|table|status|info|ls|targets|version [NAME ...]", sets::DMSETUP, commands::dmsetup::run;
+    "dmsetup", "Make, change and show devices of device-mapper tables", commands::dmsetup::OPERANDS, sets::DMSETUP, commands::dmsetup::run;
     "events", "Show what has happened to live devices and the daemon", "", sets::EVENTS, commands::events::run;
     "completions", "Print completions for a shell", "bash|elvish|fish|powershell|zsh", &[], commands::completions::run;
     "manpages", "Write the manual pages into a directory", "DIRECTORY", &[], commands::manpages::run;
@@ -127,7 +127,7 @@ pub fn run(argv: &[String], terminal: &Rc<Terminal>) -> std::result::Result<(), 
         Some(command) => (command, argv.get(1..).unwrap_or_default()),
         None => (named(own, argv.get(1))?, argv.get(2..).unwrap_or_default()),
     };
-    let args = args::parse(command, rest)?;
+    let args = args::parse(command, rest).map_err(|e| failure(command, e))?;
     if args.has(Opt::Help) || args.has(Opt::LongHelp) {
         terminal.put(&commands::help::of(command));
         return Ok(());
@@ -140,7 +140,15 @@ pub fn run(argv: &[String], terminal: &Rc<Terminal>) -> std::result::Result<(), 
         .chain(rest.iter().map(String::as_str))
         .collect();
     let context = Context::new(Rc::clone(terminal), &args, typed.join(" "))?;
-    Ok((command.run)(&context, &args)?)
+    (command.run)(&context, &args).map_err(|e| failure(command, e.into()))
+}
+
+/// A failure in the manner of the command's family.
+fn failure(command: &Command, failure: Failure) -> Failure {
+    match command.name {
+        commands::dmsetup::COMMAND => Failure::Dmsetup(commands::dmsetup::words(&failure)),
+        _ => failure,
+    }
 }
 
 /// `ulvm --help` and the like are taken for the commands they stand for.

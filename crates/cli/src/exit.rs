@@ -6,6 +6,8 @@ use ulvm_metadata::notice::{Level, Notice};
 
 /// All done.
 pub const SUCCESS: u8 = 0;
+/// What `dmsetup` ends with when it fails, whatever the reason.
+pub const DMSETUP_FAILED: u8 = 1;
 /// There is no such command.
 pub const NO_SUCH_COMMAND: u8 = 2;
 /// The command line is wrong.
@@ -24,6 +26,9 @@ pub enum Failure {
     Parse(String),
     /// The command says so.
     Command(Error),
+    /// `dmsetup` says so, which has its own manners: lines without indentation, and one exit code
+    /// for all that fails.
+    Dmsetup(String),
 }
 
 impl Failure {
@@ -36,7 +41,7 @@ impl Failure {
     pub fn message(&self) -> String {
         match self {
             Self::NoSuchCommand(text) => format!("  {text}"),
-            Self::Parse(text) => text.clone(),
+            Self::Parse(text) | Self::Dmsetup(text) => text.clone(),
             Self::Command(e) => {
                 let lines: Vec<String> = e.lines().iter().map(|l| format!("  {l}")).collect();
                 lines.join("\n")
@@ -56,6 +61,7 @@ pub fn code(outcome: &std::result::Result<(), Failure>) -> u8 {
     match outcome {
         Ok(()) => SUCCESS,
         Err(Failure::NoSuchCommand(_)) => NO_SUCH_COMMAND,
+        Err(Failure::Dmsetup(_)) => DMSETUP_FAILED,
         Err(Failure::Parse(_)) => INVALID_COMMAND_LINE,
         Err(Failure::Command(e)) => match e.kind() {
             Kind::Usage => INVALID_COMMAND_LINE,

@@ -1,6 +1,7 @@
 //! Devices as device-mapper shows them: numbers in place of the words that tables were given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use ulvm_engine::table::{Slot, Table};
 
@@ -25,6 +26,20 @@ pub fn find(state: &State, which: &Which) -> Option<u32> {
     found.map(|(n, _)| *n)
 }
 
+/// The device of ours that a table's word stands for, if that is a device number or a path.
+pub fn of_word(state: &State, word: &str) -> Option<u32> {
+    let numbered = word.split_once(':').and_then(|(major, minor)| {
+        let which = Which::Number(major.parse().ok()?, minor.parse().ok()?);
+        find(state, &which)
+    });
+    numbered.or_else(|| {
+        let path = Path::new(word).canonicalize().ok()?;
+        let mut devices = state.devices.iter();
+        let found = devices.find(|(_, e)| e.node.as_ref() == Some(&path));
+        found.map(|(n, _)| *n)
+    })
+}
+
 /// A device, without what only the worker knows.
 pub fn device(state: &State, entry: &Entry) -> DmDevice {
     let order = &entry.order;
@@ -44,6 +59,7 @@ pub fn device(state: &State, entry: &Entry) -> DmDevice {
         live: table(order.live.as_ref(), live.as_deref()),
         loaded: table(entry.loaded.as_ref(), loaded.as_deref()),
         status: String::new(),
+        deferred: entry.dm.deferred,
     }
 }
 

@@ -3,10 +3,16 @@
 
 mod look;
 mod serve;
+mod sweep;
+
+pub(super) use look::of_word;
+pub(super) use sweep::Sweeper;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use super::proto::NewDevice;
 
 /// How a device is named.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,6 +45,51 @@ pub enum DmAsk {
         sector: u64,
         /// At least one.
         words: Vec<String>,
+    },
+    /// Make a device.
+    Create {
+        /// That.
+        device: NewDevice,
+    },
+    /// Load a table, to be made live by the next resume.
+    Load {
+        /// By name.
+        device: String,
+        /// device-mapper's text.
+        table: String,
+    },
+    /// Empty the place of the loaded table.
+    Clear {
+        /// By name.
+        device: String,
+    },
+    /// Make the loaded table live, if there is one, and let requests through.
+    Resume {
+        /// By name.
+        device: String,
+    },
+    /// Give a device another name, or a uuid if it has none.
+    Rename {
+        /// By name.
+        device: String,
+        /// The name from now on.
+        name: Option<String>,
+        /// The uuid from now on.
+        uuid: Option<String>,
+        /// The folder of links by name.
+        links: PathBuf,
+    },
+    /// Remove a device that nobody has open.
+    Remove {
+        /// By name.
+        device: String,
+        /// If somebody has it open, remove it when nobody has any more.
+        deferred: bool,
+    },
+    /// Do not remove it later after all.
+    Stay {
+        /// By name.
+        device: String,
     },
     /// Let no request through until it is resumed.
     Suspend {
@@ -79,6 +130,32 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    fn bare(errno: i32) -> Self {
+        Self {
+            errno,
+            text: String::new(),
+        }
+    }
+    /// There is no such device.
+    pub fn absent() -> Self {
+        Self::bare(libc::ENXIO)
+    }
+    /// Somebody has it, or another has its name.
+    pub fn busy() -> Self {
+        Self::bare(libc::EBUSY)
+    }
+    /// It makes no sense.
+    pub fn invalid() -> Self {
+        Self::bare(libc::EINVAL)
+    }
+    /// Is there no such device?
+    pub fn is_absent(&self) -> bool {
+        self.errno == libc::ENXIO
+    }
+    /// May it be possible later?
+    pub fn is_busy(&self) -> bool {
+        self.errno == libc::EBUSY
+    }
     /// There is no such device.
     pub(super) fn no_device(name: &str) -> Self {
         Self {
@@ -123,6 +200,8 @@ pub struct DmDevice {
     pub loaded: Option<DmTable>,
     /// Status lines of the live table.
     pub status: String,
+    /// It is removed when nobody has it open any more.
+    pub deferred: bool,
 }
 
 /// A table.

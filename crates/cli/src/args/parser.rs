@@ -8,6 +8,8 @@ use super::{Args, sets};
 use crate::dispatch::Command;
 use crate::exit::Failure;
 
+/// Second letters of options.
+const ALSO: &[(&str, char)] = &[("DmColumns", 'C')];
 /// Id of the operands in the parser.
 const OPERANDS: &str = "operands";
 
@@ -32,6 +34,11 @@ pub fn builder(command: &Command) -> Builder {
         if let Some(letter) = spec.short.filter(|c| !letters.contains(c)) {
             letters.push(letter);
             arg = arg.short(letter);
+            let also = ALSO.iter().filter(|(id, _)| *id == spec.id);
+            for letter in also.map(|(_, letter)| *letter) {
+                letters.push(letter);
+                arg = arg.visible_short_alias(letter);
+            }
         }
         out = out.arg(with_value(arg, spec));
     }

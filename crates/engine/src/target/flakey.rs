@@ -150,13 +150,13 @@ impl Flakey {
     fn words(&self) -> Vec<String> {
         let f = self.faults;
         let mut words = Vec::new();
-        if f.error_reads && !f.error_writes {
+        if f.error_reads {
             words.push("error_reads".into());
         }
         if f.drop_writes {
             words.push("drop_writes".into());
         }
-        if f.error_writes && !f.error_reads {
+        if f.error_writes {
             words.push("error_writes".into());
         }
         if let Some(c) = f.corrupt {

@@ -779,8 +779,13 @@ struct Opener<'a> {
 impl Opener<'_> {
     fn device(&self, word: &str) -> Option<(u32, Arc<Device>)> {
         let name = word.strip_prefix("/dev/mapper/").unwrap_or(word);
+        let real = word
+            .starts_with('/')
+            .then(|| Path::new(word).canonicalize());
+        let real = real.and_then(Result::ok);
         self.hub.look(|state| {
-            let number = state.find(name).or_else(|| dm::of_word(state, word))?;
+            let number = state.find(name);
+            let number = number.or_else(|| dm::of_word(state, word, real.as_deref()))?;
             let entry = state.devices.get(&number)?;
             Some((number, Arc::clone(&entry.model)))
         })

@@ -110,7 +110,7 @@ impl Rules {
             read_ahead: regex(r"(?m)^Read Ahead:.*\n")?,
             blanks: regex(r" +")?,
             // `create` loads into what has a number already in the kernel, and has none here.
-            of_load: regex(r" +(\(\d+[:,] ?\d+\) )?failed:")?,
+            of_load: regex(r" +(\((\d+:\d+|<[^>]*>)\) )?failed:")?,
             shell: regex(r"(?m)^sh: .*$")?,
         })
     }

@@ -26,16 +26,17 @@ pub fn find(state: &State, which: &Which) -> Option<u32> {
     found.map(|(n, _)| *n)
 }
 
-/// The device of ours that a table's word stands for, if that is a device number or a path.
-pub fn of_word(state: &State, word: &str) -> Option<u32> {
+/// The device of ours that a table's word stands for, if that is a device number or a path: `real`
+/// is where that leads. It is found out before, since a file of ours tells it only while the worker
+/// lives, and nobody may wait for that with the state in hand.
+pub fn of_word(state: &State, word: &str, real: Option<&Path>) -> Option<u32> {
     let numbered = word.split_once(':').and_then(|(major, minor)| {
         let which = Which::Number(major.parse().ok()?, minor.parse().ok()?);
         find(state, &which)
     });
     numbered.or_else(|| {
-        let path = Path::new(word).canonicalize().ok()?;
         let mut devices = state.devices.iter();
-        let found = devices.find(|(_, e)| e.node.as_ref() == Some(&path));
+        let found = devices.find(|(_, e)| real.is_some() && e.node.as_deref() == real);
         found.map(|(n, _)| *n)
     })
 }

@@ -72,7 +72,10 @@ fn make(session: &Session<'_>, new: &New) -> Result<()> {
     if ["", ".", "..", "control"].contains(&name.as_str()) {
         return Err(ioctl("create", &said, &Refusal::invalid()));
     }
-    let taken = |d: &DmDevice| d.name == name || (!uuid.is_empty() && d.uuid == uuid);
+    let taken = |d: &DmDevice| {
+        let same_uuid = !uuid.is_empty() && d.uuid == uuid;
+        d.name == name || same_uuid || new.minor == Some(d.number.1)
+    };
     if session.all()?.iter().any(taken) {
         return Err(ioctl("create", &said, &Refusal::busy()));
     }
@@ -83,6 +86,7 @@ fn make(session: &Session<'_>, new: &New) -> Result<()> {
         (Some("fuse"), _) => Export::Fuse,
         (Some("loop"), _) => Export::Loop,
         (Some("nbd"), _) => Export::Nbd,
+        (Some("ublk"), _) => Export::Ublk,
         (_, true) => Export::Loop,
         (_, false) => Export::Fuse,
     };

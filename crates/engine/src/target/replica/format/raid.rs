@@ -10,7 +10,7 @@
 //! 5. A mirror that was smaller when it last ran is dirty from its old end on.
 //! 6. Every set bit is dirty, wherever a resync had got to. The kernel drops bits when the
 //!    superblock says that the array is in sync, and legs stay different after a crash.
-//! 7. Bits of all legs count, not only those of the leg that is read first.
+//! 7. Bits of all legs that are in sync count, not only those of the leg that is read first.
 //! 8. A leg that failed is brought up to date by the bits only if none can have been cleared since
 //!    (its events are not below `events_cleared`) and it has not gone its own way meanwhile (it
 //!    names no other leg as failed); otherwise as a whole.
@@ -244,21 +244,22 @@ fn missed(
     if *state == LegState::Whole || *state == LegState::Gone {
         return RegionSet::none(regions);
     }
-    let own = seen.superblock().and_then(|sb| {
+    // What the leg has marked itself says nothing more: a mark is on all legs before the write.
+    let by_marks = seen.superblock().is_some_and(|sb| {
         let apart = fresh.failed.has(sb.array_position as usize) && named_another(sb);
-        let marks = seen.marked(config, sb.events)?;
-        (sb.events >= cleared && !apart).then_some(marks)
+        sb.events >= cleared && !apart
     });
-    let Some(mut own) = own else {
+    if !by_marks {
         *state = LegState::Filling(0);
         return RegionSet::all(regions);
-    };
+    }
+    let mut missed = RegionSet::none(regions);
     if let LegState::Filling(from) = *state {
         (config.region_of(from)..regions).for_each(|r| {
-            own.add(r);
+            missed.add(r);
         });
     }
-    own
+    missed
 }
 
 /// Does a superblock say that another leg than its own has failed?
@@ -301,10 +302,9 @@ fn finish(
             LegState::Returning | LegState::Filling(_) => LegFound::Stale(missed),
         });
     }
-    let mut events = fresh.events;
-    for (_, head, _) in &current {
-        events = events.max(head.events);
-    }
+    // Those of bitmaps do not count: a cut between bitmaps and superblocks would make the next
+    // superblocks skip a number, and a lag of two mean nothing.
+    let events = fresh.events;
     let usable = current.iter().find(|(_, head, _)| {
         u64::from(head.chunk_bytes) == config.region_bytes() && head.events_cleared <= head.events
     });
@@ -333,6 +333,7 @@ fn finish(
             (LegState::Gone, _) | (_, None) => RegionSet::none(image.blocks()),
             (_, Some(bytes)) => image.differing(bytes),
         },
+        bitmap_events: 0,
     });
     let log = RaidLog::new(config, events, head, logs.collect(), image, marked.clone());
     Assembly {

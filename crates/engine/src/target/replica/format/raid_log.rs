@@ -40,6 +40,9 @@ pub(super) struct LegLog {
     pub(super) state: LegState,
     /// Blocks of the bitmap that differ from the image there.
     pub(super) to_write: RegionSet,
+    /// Event count of the bitmap last written there, or being written. A superblock with another
+    /// one must not be.
+    pub(super) bitmap_events: u64,
 }
 
 /// What the next stage may be.
@@ -63,6 +66,11 @@ pub(super) struct RaidLog {
     head: BitmapHead,
     marked: RegionSet,
     events: u64,
+    /// All whole legs have at least this event count in their superblocks: one that fails from here
+    /// on can return by marks if nothing was cleared later.
+    settled: u64,
+    /// Event count of the superblocks that were handed out last.
+    handed_out: u64,
     /// Superblocks are to be written.
     changed: bool,
     /// Something was told since the assembly: from here on the superblocks are this mirror's.
@@ -70,6 +78,8 @@ pub(super) struct RaidLog {
     /// Superblocks say 0 for how far the array is in sync.
     active: bool,
     step: Step,
+    /// The last whole leg takes no marks any more: what is on disk stays as it is.
+    lost: bool,
 }
 
 impl RaidLog {
@@ -90,10 +100,13 @@ impl RaidLog {
             head,
             marked,
             events,
+            settled: events.saturating_sub(1),
+            handed_out: 0,
             changed: false,
             started: false,
             active: false,
             step: Step::Bitmap,
+            lost: false,
         }
     }
 
@@ -156,9 +169,9 @@ impl RaidLog {
         self.legs.iter().all(|l| l.state == LegState::Whole)
     }
 
-    fn write_superblocks(&self, which: impl Fn(LegState) -> bool, writes: &mut Vec<LogWrite>) {
+    fn write_superblocks(&self, which: impl Fn(&LegLog) -> bool, writes: &mut Vec<LogWrite>) {
         for (n, leg) in self.legs.iter().enumerate() {
-            if leg.state != LegState::Gone && which(leg.state) {
+            if leg.state != LegState::Gone && which(leg) {
                 let mut data = self.superblock(n).encode().to_vec();
                 data.resize(BLOCK as usize, 0);
                 writes.push(LogWrite {
@@ -177,6 +190,7 @@ impl RaidLog {
             if leg.state == LegState::Gone {
                 continue;
             }
+            leg.bitmap_events = self.head.events;
             writes.extend(to_write.iter().map(|block| LogWrite {
                 place: Place::Meta(n),
                 offset: bitmap::START + block * BLOCK,
@@ -206,8 +220,8 @@ impl Log for RaidLog {
             return;
         }
         self.start();
-        if self.all_whole() && self.head.events_cleared < self.events {
-            self.head.events_cleared = self.events;
+        if self.all_whole() && self.head.events_cleared < self.settled {
+            self.head.events_cleared = self.settled;
             self.put_head();
         }
         self.set(region, false);
@@ -232,6 +246,7 @@ impl Log for RaidLog {
                 let blocks = self.image.blocks();
                 if let Some(leg) = self.legs.get_mut(leg) {
                     leg.to_write = RegionSet::all(blocks);
+                    leg.bitmap_events = 0;
                 }
             }
             Record::Stopped => {
@@ -242,18 +257,29 @@ impl Log for RaidLog {
     }
 
     fn next(&mut self, writes: &mut Vec<LogWrite>) {
+        if self.lost {
+            return;
+        }
+        // The stage before has ended.
+        self.settled = self.settled.max(self.handed_out);
         if self.step == Step::Fillers {
             self.step = Step::Bitmap;
-            self.write_superblocks(|s| matches!(s, LegState::Filling(_)), writes);
+            self.write_superblocks(|leg| matches!(leg.state, LegState::Filling(_)), writes);
             if !writes.is_empty() {
                 return;
             }
         }
         if self.step == Step::Superblocks {
             self.step = Step::Bitmap;
-            self.changed = false;
-            self.write_superblocks(|_| true, writes);
-            return;
+            let events = self.events;
+            // A leg that has returned since gets its bitmap first.
+            let behind = |leg: &LegLog| leg.state != LegState::Gone && leg.bitmap_events != events;
+            self.changed = self.legs.iter().any(behind);
+            self.handed_out = events;
+            self.write_superblocks(|leg| leg.bitmap_events == events, writes);
+            if !writes.is_empty() {
+                return;
+            }
         }
         if self.changed {
             self.events += 1;
@@ -267,11 +293,20 @@ impl Log for RaidLog {
     fn lost(&mut self, place: Place) -> LogFailure {
         match place {
             Place::Meta(leg) | Place::Data(leg) => {
-                self.set_state(leg, LegState::Gone);
-                match self.legs.iter().any(|l| l.state == LegState::Whole) {
-                    true => LogFailure::Leg(leg),
-                    false => LogFailure::All,
+                let mut legs = self.legs.iter().enumerate();
+                if legs.any(|(n, l)| n != leg && l.state == LegState::Whole) {
+                    self.set_state(leg, LegState::Gone);
+                    return LogFailure::Leg(leg);
                 }
+                // Of a leg that is still to be filled nobody could go on: that the last whole one
+                // failed is not told to it.
+                let whole = |l: &LegLog| l.state == LegState::Whole;
+                if self.legs.get(leg).is_some_and(whole) {
+                    self.lost = true;
+                    return LogFailure::All;
+                }
+                self.set_state(leg, LegState::Gone);
+                LogFailure::Leg(leg)
             }
             Place::Log => LogFailure::All,
         }

@@ -13,7 +13,7 @@
 //! 7. Bits of all legs that are in sync count, not only those of the leg that is read first.
 //! 8. A leg that failed is brought up to date by the bits only if none can have been cleared since
 //!    (its events are not below `events_cleared`) and it has not gone its own way meanwhile (it
-//!    names no other leg as failed); otherwise as a whole.
+//!    names no leg as failed that the freshest does not); otherwise as a whole.
 //! 9. A leg that lags by more than one update counts as one that failed: a crash leaves a lag of
 //!    one.
 //! 10. `sync` in the table: everything is dirty. `nosync`: a new mirror, and what was added to an
@@ -246,7 +246,8 @@ fn missed(
     }
     // What the leg has marked itself says nothing more: a mark is on all legs before the write.
     let by_marks = seen.superblock().is_some_and(|sb| {
-        let apart = fresh.failed.has(sb.array_position as usize) && named_another(sb);
+        let named = fresh.failed.has(sb.array_position as usize);
+        let apart = named && named_another(config, fresh, sb);
         sb.events >= cleared && !apart
     });
     if !by_marks {
@@ -262,11 +263,12 @@ fn missed(
     missed
 }
 
-/// Does a superblock say that another leg than its own has failed?
-fn named_another(sb: &Superblock) -> bool {
-    let mut others = sb.failed;
-    others.set(sb.array_position as usize, false);
-    !others.is_empty()
+/// Does a superblock say that a leg has failed which the freshest does not? Then it was written while
+/// that leg was away.
+fn named_another(config: &Config, fresh: &Superblock, sb: &Superblock) -> bool {
+    let own = sb.array_position as usize;
+    let mut others = (0..config.legs.len()).filter(|leg| *leg != own);
+    others.any(|leg| sb.failed.has(leg) && !fresh.failed.has(leg))
 }
 
 /// The mirror with its marks.

@@ -52,8 +52,11 @@ enum Step {
     Fillers,
     /// Bitmap blocks.
     Bitmap,
-    /// Superblocks; the bitmaps have their event count.
+    /// Superblocks of whole legs; the bitmaps have their event count.
     Superblocks,
+    /// Superblocks of the others, which must not get ahead of all whole legs: the last of these
+    /// would count as one that missed something.
+    Others,
 }
 
 /// The log of a `raid raid1`.
@@ -199,6 +202,25 @@ impl RaidLog {
         }
     }
 
+    /// The superblocks of whole legs, or then those of the others. None if no leg is left to write.
+    fn superblocks(&mut self, writes: &mut Vec<LogWrite>) {
+        let events = self.events;
+        let current = |leg: &LegLog| leg.bitmap_events == events;
+        if self.step == Step::Superblocks {
+            // A leg that has returned since gets its bitmap first.
+            let behind = |leg: &LegLog| leg.state != LegState::Gone && !current(leg);
+            self.changed = self.legs.iter().any(behind);
+            self.step = Step::Others;
+            self.write_superblocks(|leg| current(leg) && leg.state == LegState::Whole, writes);
+            if !writes.is_empty() {
+                return;
+            }
+        }
+        self.step = Step::Bitmap;
+        self.handed_out = events;
+        self.write_superblocks(|leg| current(leg) && leg.state != LegState::Whole, writes);
+    }
+
     fn set_state(&mut self, leg: usize, state: LegState) {
         if let Some(it) = self.legs.get_mut(leg)
             && it.state != state
@@ -269,14 +291,8 @@ impl Log for RaidLog {
                 return;
             }
         }
-        if self.step == Step::Superblocks {
-            self.step = Step::Bitmap;
-            let events = self.events;
-            // A leg that has returned since gets its bitmap first.
-            let behind = |leg: &LegLog| leg.state != LegState::Gone && leg.bitmap_events != events;
-            self.changed = self.legs.iter().any(behind);
-            self.handed_out = events;
-            self.write_superblocks(|leg| leg.bitmap_events == events, writes);
+        if matches!(self.step, Step::Superblocks | Step::Others) {
+            self.superblocks(writes);
             if !writes.is_empty() {
                 return;
             }

@@ -31,6 +31,8 @@ pub struct Activation {
     pub export: Export,
     /// What to do about missing PVs.
     pub missing: Missing,
+    /// Refuse writes, whatever the metadata say.
+    pub read_only: bool,
 }
 
 /// The devices that were live when this was read, and the way to the daemon.
@@ -110,6 +112,7 @@ impl Live {
         if self.find(&read.vg, lv).is_some() {
             return Ok(());
         }
+        check_origin(&read.vg, lv, how.read_only)?;
         let devices = devices(session, read, lv, how, place)?;
         let client = match &mut self.client {
             Some(client) => client,
@@ -142,6 +145,7 @@ impl Live {
         let how = Activation {
             export: device.export.unwrap_or(Export::Fuse),
             missing,
+            read_only: device.read_only,
         };
         let mut devices = devices(session, read, lv, how, place)?;
         let (Some(top), Some(client)) = (devices.pop(), &mut self.client) else {
@@ -179,9 +183,11 @@ impl Live {
         Ok(())
     }
 
-    /// Lets an active LV be written to, or not, as its metadata say. What was let in is carried out.
-    pub fn permit(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
-        let read_only = plan::read_only(&vg.lvs[lv]);
+    /// Lets an active LV be written to, or not, as its metadata say; not if it is `listed` to be
+    /// read-only. What was let in is carried out.
+    pub fn permit(&mut self, vg: &Vg, lv: LvKey, listed: bool) -> Result<()> {
+        let read_only = listed || plan::read_only(&vg.lvs[lv]);
+        check_origin(vg, lv, read_only)?;
         let (Some(device), Some(client)) = (
             self.devices.iter_mut().find(|d| d.uuid == uuid(vg, lv)),
             &mut self.client,
@@ -216,16 +222,7 @@ impl Live {
     /// Deactivates an LV, which must not be open. One that is not active stays as it is.
     pub fn deactivate(&mut self, vg: &Vg, lv: LvKey) -> Result<()> {
         let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
-        let own = uuid(vg, lv);
-        // With the sub-LVs that it lies on, and their layers.
-        let under = plan::under(vg, lv).into_iter().map(|lv| uuid(vg, lv));
-        let under: Vec<String> = under.collect();
-        let mut gone: Vec<&DeviceStatus> = self.devices.iter().collect();
-        gone.retain(|d| under.iter().any(|own| d.uuid.starts_with(own)));
-        // The LV itself was made last.
-        gone.sort_by_key(|d| std::cmp::Reverse(d.number));
-        gone.sort_by_key(|d| d.uuid != own);
-        let names: Vec<String> = gone.iter().map(|d| d.uuid.clone()).collect();
+        let names = self.devices_of(vg, lv);
         let (Some(client), false) = (&mut self.client, names.is_empty()) else {
             return Ok(());
         };
@@ -238,6 +235,55 @@ impl Live {
         })?;
         self.devices.retain(|d| !names.contains(&d.uuid));
         Ok(())
+    }
+
+    /// Deactivates LVs in one request, as many as there are: who has what open is found out once. If
+    /// that fails, those that are left are still to be deactivated one by one, and say why.
+    pub fn deactivate_together(&mut self, vg: &Vg, lvs: &[LvKey]) -> Result<()> {
+        let mut names: Vec<String> = Vec::new();
+        for lv in lvs {
+            names.extend(self.devices_of(vg, *lv));
+        }
+        if let (Some(client), true) = (&mut self.client, names.len() > 1) {
+            // Said by the requests that follow.
+            let _ = client.deactivate(names);
+            self.devices = client.status(false)?.devices;
+        }
+        Ok(())
+    }
+
+    /// Names of an LV's devices, in the order in which they can be removed.
+    fn devices_of(&self, vg: &Vg, lv: LvKey) -> Vec<String> {
+        let own = uuid(vg, lv);
+        // With the sub-LVs that it lies on, and their layers.
+        let under = plan::under(vg, lv).into_iter().map(|lv| uuid(vg, lv));
+        let under: Vec<String> = under.collect();
+        let mut gone: Vec<&DeviceStatus> = self.devices.iter().collect();
+        gone.retain(|d| under.iter().any(|own| d.uuid.starts_with(own)));
+        // The LV itself was made last.
+        gone.sort_by_key(|d| std::cmp::Reverse(d.number));
+        gone.sort_by_key(|d| d.uuid != own);
+        gone.iter().map(|d| d.uuid.clone()).collect()
+    }
+}
+
+/// Refuses to let an origin be written to: its snapshots would see the writes, since nothing copies what
+/// they replace.
+fn check_origin(vg: &Vg, lv: LvKey, read_only: bool) -> Result<()> {
+    if read_only || plan::read_only(&vg.lvs[lv]) {
+        return Ok(());
+    }
+    match plan::snapshot_of(vg, lv) {
+        None => Ok(()),
+        Some(snapshot) => {
+            let (name, snapshot) = (&vg.lvs[lv].name, &vg.lvs[snapshot].name);
+            let vg = &vg.name;
+            let text = format!(
+                "Logical volume {vg}/{name} is the origin of {vg}/{snapshot}: snapshots are not run yet, and writes to it would damage them."
+            );
+            let way = format!("Make it read-only first: lvchange -pr {vg}/{name}");
+            Err(Error::refused(text).and(way))
+        }
     }
 }
 
@@ -360,7 +406,7 @@ fn devices(
     let make = |(n, planned): (usize, &Planned)| NewDevice {
         name: planned.name.clone(),
         uuid: planned.uuid.clone(),
-        read_only: planned.read_only,
+        read_only: planned.read_only || (how.read_only && n == last),
         table: planned.text(&word),
         backings: backings.clone(),
         export: (n == last).then_some(how.export),

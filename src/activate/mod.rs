@@ -1,6 +1,7 @@
 //! From a logical volume to a device of the engine: [`plan`] decides (pure), [`open`] does.
 //! [`live`] is about LVs that the daemon serves.
 
+pub mod lists;
 pub mod live;
 pub mod open;
 pub mod plan;

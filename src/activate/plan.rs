@@ -194,6 +194,15 @@ pub fn read_only(lv: &Lv) -> bool {
     !lv.status.write || lv.flags.write_locked
 }
 
+/// A snapshot of an LV.
+pub fn snapshot_of(vg: &Vg, origin: LvKey) -> Option<LvKey> {
+    let kinds = vg.lvs.values().flat_map(|lv| &lv.segments);
+    kinds.map(|s| &s.kind).find_map(|kind| match kind {
+        SegmentKind::Snapshot(s) if s.origin == origin => Some(s.cow),
+        _ => None,
+    })
+}
+
 /// Plans an LV. `missing` tells of each PV whether its device is not there.
 pub fn plan(
     vg: &Vg,

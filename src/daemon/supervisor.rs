@@ -468,7 +468,8 @@ impl Supervisor {
         node: &Path,
     ) -> Result<(), String> {
         for path in &new.links {
-            nodes::link(path, node).map_err(|e| format!("{}: {e}", path.display()))?;
+            nodes::link(path, node)
+                .map_err(|e| format!("making the link {}: {e}", path.display()))?;
             self.hub.note(|state| {
                 if let Some(entry) = state.devices.get_mut(&number) {
                     entry.links.push(path.clone());
@@ -527,9 +528,12 @@ impl Supervisor {
         if self.hub.look(|state| state.folder.is_some()) {
             return Ok(());
         }
-        let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", self.folder.display());
+        let failed = |e: &dyn std::fmt::Display| {
+            let folder = self.folder.display();
+            format!("mounting the folder of volumes {folder}: {e}")
+        };
         std::fs::create_dir_all(&self.folder).map_err(|e| failed(&e))?;
-        let mounted = Mounted::new(&self.folder, false).map_err(|e| e.to_string())?;
+        let mounted = Mounted::new(&self.folder, false).map_err(|e| failed(&e))?;
         let negotiated = mounted.handshake(HANDSHAKE).map_err(|e| e.to_string())?;
         let clones = (0..self.hub.queues()).map(|_| mounted.clone_fd().map(Arc::new));
         let clones: Vec<_> = clones

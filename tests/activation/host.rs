@@ -8,6 +8,7 @@ use serde_json::Value;
 use ulvm_test_support::images::Images;
 use ulvm_test_support::needs::Need;
 use ulvm_test_support::process::{self, Finished};
+use ulvm_test_support::vectors::Vector;
 
 use crate::ulvm;
 
@@ -35,6 +36,19 @@ impl Host {
         images.ok(&format!("vgcreate vg {a} {b}"))?;
         images.ok("lvcreate -n linear -L 32M vg")?;
         images.ok("lvcreate -n striped -i 2 -I 64k -L 16M vg")?;
+        std::fs::create_dir(images.path("dev")).map_err(|e| e.to_string())?;
+        Ok(Host {
+            images,
+            devices: None,
+        })
+    }
+
+    /// With the images of a vector.
+    pub fn of(vector: &Vector) -> Result<Host, String> {
+        let mut images = Images::new(ulvm())?;
+        for name in vector.images() {
+            images.add(&name, &vector.image(&name)?)?;
+        }
         std::fs::create_dir(images.path("dev")).map_err(|e| e.to_string())?;
         Ok(Host {
             images,

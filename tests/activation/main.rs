@@ -1,6 +1,7 @@
 //! Activation: the daemon, files and loop devices, and what a kill of the worker means.
 
 mod changes;
+mod choices;
 mod claims;
 mod daemon;
 mod events;
@@ -25,10 +26,11 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(32);
+    let mut suite = Suite::new(37);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     changes::cases(&mut suite);
+    choices::cases(&mut suite);
     watch::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);

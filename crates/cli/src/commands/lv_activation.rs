@@ -1,5 +1,6 @@
 //! Activating and deactivating, as the options of several commands ask for it.
 
+use ulvm::activate::lists;
 use ulvm::activate::live::{Activation, Live, Place};
 use ulvm::activate::plan::Filler;
 use ulvm::daemon::proto::Export;
@@ -64,19 +65,29 @@ pub fn activate(
 ) -> Result<()> {
     let flags = &read.vg.lvs[lv].flags;
     let alone = flags.no_autoactivate || read.vg.flags.no_autoactivate;
+    let (config, vg, name) = (ctx.config(), &*read.vg, || full_name(&read.vg, lv));
+    let alone = alone || !lists::by_itself(config, vg, &vg.lvs[lv]);
     if wanted == Wanted::Auto && alone {
         return Ok(());
     }
-    if flags.activation_skip && !args.has(Opt::IgnoreActivationSkip) {
-        let name = full_name(&read.vg, lv);
+    if !lists::may_activate(config, vg, &vg.lvs[lv]) {
         session.ui().verbose(format!(
-            "ACTIVATION_SKIP flag set for LV {name}, skipping activation."
+            "Not activating {} since it does not pass activation filter.",
+            name()
+        ));
+        return Ok(());
+    }
+    if flags.activation_skip && !args.has(Opt::IgnoreActivationSkip) {
+        session.ui().verbose(format!(
+            "ACTIVATION_SKIP flag set for LV {}, skipping activation.",
+            name()
         ));
         return Ok(());
     }
     let how = Activation {
         export: export(ctx, args),
         missing: missing(ctx, args, Filler::Error),
+        read_only: lists::read_only(config, vg, &vg.lvs[lv]),
     };
     live.activate(session, read, lv, how)
 }

@@ -1,5 +1,6 @@
 //! lvchange
 
+use ulvm::activate::lists;
 use ulvm::activate::plan::Filler;
 use ulvm::error::{Error, Result};
 use ulvm::session::{Allow, Session};
@@ -68,7 +69,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
             lvchange_mirror::change(session, draft, lv, args)?;
         }
         if changes.iter().any(|c| matches!(c, LvChange::Writable(_))) {
-            live.permit(draft.vg(), lv)?;
+            let listed = lists::read_only(ctx.config(), draft.vg(), &draft.vg().lvs[lv]);
+            live.permit(draft.vg(), lv, listed)?;
         }
         match wanted {
             None if args.has(Opt::Refresh) => {

@@ -288,6 +288,9 @@ fn activate_vg(
             vg.name
         )));
     }
+    if wanted == Wanted::Off {
+        live.deactivate_together(vg, &lvs)?;
+    }
     for lv in &lvs {
         let outcome = match wanted {
             Wanted::Off => live.deactivate(vg, *lv),

@@ -82,14 +82,18 @@ impl Machine {
     }
 
     pub(super) fn read_done(&mut self, ticket: Ticket, result: Result<(), ErrorKind>) {
+        let stale = |read: &Read| !self.readable(read.leg, read.region);
+        let stale = self.reads.get(&ticket).is_some_and(stale);
         let Some(read) = self.reads.get_mut(&ticket) else {
             return;
         };
         let leg = read.leg;
         self.legs[leg].reading = self.legs[leg].reading.saturating_sub(1);
         let (region, offset, len) = (read.region, read.offset, read.len);
-        // A leg that was given up meanwhile, or whose flush has failed, may have lost something.
-        let doubted = !self.legs[leg].alive || self.legs[leg].suspect > 0;
+        // A leg that was given up meanwhile, or whose flush has failed, may have lost something; and
+        // one that has become stale here is not what the next read will see.
+        let lost = !self.legs[leg].alive || self.legs[leg].suspect > 0;
+        let doubted = lost || stale;
         match result {
             Err(kind) => read.failed.push((leg, kind)),
             Ok(()) if doubted => read.doubted.push((leg, ErrorKind::Io)),

@@ -304,6 +304,11 @@ impl Log for RaidLog {
             self.step = Step::Superblocks;
         }
         self.write_bitmap(writes);
+        // A cut may have left the bitmaps as they are to be. An empty stage would say that the
+        // superblocks are durable.
+        if writes.is_empty() && self.step == Step::Superblocks {
+            self.superblocks(writes);
+        }
     }
 
     fn lost(&mut self, place: Place) -> LogFailure {

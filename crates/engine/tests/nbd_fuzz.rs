@@ -22,6 +22,7 @@ use ulvm_engine::export::nbd::{Address, Export, Exports, Limits, Listener, Serve
 use ulvm_engine::limits::Settings;
 use ulvm_engine::queue::Engine;
 use ulvm_engine::table_text::{self, Resolve};
+use ulvm_test_support::rng::Rng;
 
 const SIZE: u64 = 1 << 20;
 const MAX_BLOCK: u32 = 64 << 10;
@@ -114,19 +115,9 @@ fn corpus() -> Vec<Vec<u8>> {
     files.iter().map(|f| std::fs::read(f).unwrap()).collect()
 }
 
-/// splitmix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
+/// A number below `n`, or 0 if that is 0.
+fn below(rng: &mut Rng, n: usize) -> usize {
+    rng.below(n.max(1) as u64) as usize
 }
 
 fn mutate(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
@@ -144,33 +135,33 @@ fn mutate(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
         u64::MAX,
         u64::MAX - 511,
     ];
-    let mut bytes = corpus[rng.below(corpus.len())].clone();
-    for _ in 0..=rng.below(4) {
-        let at = rng.below(bytes.len());
-        match rng.below(7) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << rng.below(8),
-            1 if !bytes.is_empty() => bytes[at] = rng.next() as u8,
+    let mut bytes = corpus[below(rng, corpus.len())].clone();
+    for _ in 0..=below(rng, 4) {
+        let at = below(rng, bytes.len());
+        match below(rng, 7) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << below(rng, 8),
+            1 if !bytes.is_empty() => bytes[at] = rng.next_u64() as u8,
             2 => bytes.truncate(at),
             3 => {
-                let (n, width) = (NUMBERS[rng.below(NUMBERS.len())], [2, 4, 8][rng.below(3)]);
+                let (n, width) = (NUMBERS[below(rng, NUMBERS.len())], [2, 4, 8][below(rng, 3)]);
                 let raw = n.to_be_bytes();
                 let end = (at + width).min(bytes.len());
                 let take = end - at;
                 bytes[at..end].copy_from_slice(&raw[8 - width..][..take]);
             }
             4 => {
-                let other = &corpus[rng.below(corpus.len())];
-                let from = rng.below(other.len());
+                let other = &corpus[below(rng, corpus.len())];
+                let from = below(rng, other.len());
                 let insert: Vec<u8> = other[from..].iter().copied().take(200).collect();
                 bytes.splice(at..at, insert);
             }
             5 => {
-                let end = (at + rng.below(64)).min(bytes.len());
+                let end = (at + below(rng, 64)).min(bytes.len());
                 let copy = bytes[at..end].to_vec();
                 bytes.splice(at..at, copy);
             }
             _ => {
-                let end = (at + rng.below(32)).min(bytes.len());
+                let end = (at + below(rng, 32)).min(bytes.len());
                 bytes.drain(at..end);
             }
         }
@@ -182,7 +173,7 @@ fn mutate(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
 fn rounds(name: &str, count: u64, mut round: impl FnMut(&mut Rng)) {
     let word = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     if let Some(seed) = word("ULVM_FUZZ_SEED") {
-        return round(&mut Rng(seed));
+        return round(&mut Rng::new(seed));
     }
     let long = std::env::var_os("ULVM_PROVE").map(|_| 600);
     let limit = word("ULVM_FUZZ_SECONDS").or(long).map(Duration::from_secs);
@@ -195,7 +186,7 @@ fn rounds(name: &str, count: u64, mut round: impl FnMut(&mut Rng)) {
     let mut done = 0;
     while limit.map_or(done < count, |l| began.elapsed() < l) {
         let told = Told(seed);
-        round(&mut Rng(seed));
+        round(&mut Rng::new(seed));
         std::mem::forget(told);
         seed += 1;
         done += 1;
@@ -227,7 +218,7 @@ fn the_pure_side_bears_any_bytes() {
     }
     rounds("the pure side", 30_000, |rng| {
         let stream = mutate(rng, &corpus);
-        let piece = 1 + rng.below(stream.len() + 64);
+        let piece = 1 + below(rng, stream.len() + 64);
         body(&stream, piece);
     });
 }

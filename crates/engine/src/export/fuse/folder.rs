@@ -85,6 +85,8 @@ pub enum Action {
         len: u64,
         /// The space may be given back.
         unmap: bool,
+        /// Durable before the answer.
+        fua: bool,
     },
     /// The folder has been unmounted.
     Gone,
@@ -321,9 +323,11 @@ impl Folder {
             return Err(libc::EROFS);
         }
         let open = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+        // The handle is what later requests tell of how the file was opened.
+        let handle = u64::from(flags & libc::O_DSYNC as u32);
         Ok(Action::Reply(
             Reply::ok(header.unique)
-                .u64(header.node)
+                .u64(handle)
                 .u32(open)
                 .u32(0)
                 .finish(0),
@@ -423,7 +427,8 @@ impl Folder {
     fn fallocate(&self, header: &InHeader, body: &[u8]) -> Result<Action, i32> {
         let file = self.file(header.node)?;
         let mut f = Fields(body);
-        let _fh = f.u64();
+        // Through a file that was opened with O_DSYNC or O_SYNC, zeroes are as durable as writes.
+        let fua = f.u64().ok_or(libc::EINVAL)? & libc::O_DSYNC as u64 != 0;
         let offset = f.u64().ok_or(libc::EINVAL)?;
         let len = f.u64().ok_or(libc::EINVAL)?;
         let mode = f.u32().ok_or(libc::EINVAL)?;
@@ -440,12 +445,14 @@ impl Folder {
                 offset,
                 len: len.min(left),
                 unmap: true,
+                fua,
             }),
             FALLOC_ZERO_RANGE => Ok(Action::Zero {
                 file: file.index,
                 offset,
                 len: len.min(left),
                 unmap: false,
+                fua,
             }),
             0 if len <= left => Ok(Action::Reply(Reply::ok(header.unique).finish(0))),
             0 => Err(libc::ENOSPC),
@@ -673,16 +680,49 @@ mod tests {
     #[test]
     fn holes_and_zero_ranges_become_zeroes() {
         let fallocate = |mode| ask(op::FALLOCATE, 3, &[0, 4096, 8192, mode]);
-        let zero = |unmap| Action::Zero {
+        let zero = |unmap, fua| Action::Zero {
             file: 0,
             offset: 4096,
             len: 4096,
             unmap,
+            fua,
         };
-        assert_eq!(fallocate(3), zero(true));
-        assert_eq!(fallocate(0x11), zero(false));
+        assert_eq!(fallocate(3), zero(true, false));
+        assert_eq!(fallocate(0x11), zero(false, false));
         assert_eq!(errno(&fallocate(0)), libc::ENOSPC);
         assert_eq!(errno(&fallocate(8)), libc::EOPNOTSUPP);
+    }
+
+    #[test]
+    fn zeroes_are_durable_through_a_file_that_was_opened_so() {
+        for (flags, durable) in [
+            (libc::O_RDWR, false),
+            (libc::O_RDWR | libc::O_DSYNC, true),
+            (libc::O_RDWR | libc::O_SYNC, true),
+        ] {
+            let Action::Reply(reply) = ask(op::OPEN, 3, &[flags as u64]) else {
+                panic!("an answer at once");
+            };
+            let handle = reply[OUT_HEADER..].first_chunk().expect("a handle");
+            let handle = u64::from_ne_bytes(*handle);
+            let zero = ask(op::FALLOCATE, 3, &[handle, 0, 4096, 0x11]);
+            assert!(
+                matches!(zero, Action::Zero { fua, .. } if fua == durable),
+                "{zero:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn writes_are_durable_through_a_file_that_was_opened_so() {
+        for (flags, durable) in [(0, false), (libc::O_DSYNC, true), (libc::O_SYNC, true)] {
+            // Handle, offset, length, lock owner, how it was opened; the data.
+            let write = ask(op::WRITE, 3, &[0, 512, 8, 0, flags as u64, 7]);
+            assert!(
+                matches!(write, Action::Write { fua, .. } if fua == durable),
+                "{write:?}"
+            );
+        }
     }
 
     #[test]

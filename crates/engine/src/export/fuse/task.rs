@@ -173,7 +173,8 @@ impl Server {
                 offset,
                 len,
                 unmap,
-            } => (file, Request::write_zeroes(offset, len, unmap, false)),
+                fua,
+            } => (file, Request::write_zeroes(offset, len, unmap, fua)),
         };
         let (file, request) = request;
         let Some(device) = self.volumes.device(file) else {

@@ -28,9 +28,10 @@ pub fn run(session: &Session<'_>, operands: &[&str]) -> Result<()> {
     let Some((name, rest)) = operands.split_first() else {
         return Err(failed("Please provide a name for the new device."));
     };
-    let minor = match (session.args.number(Opt::DmMinor), session.has(Opt::Major)) {
-        (None, _) => None,
-        (Some(n), _) => Some(u32::try_from(n).map_err(|_| failed("Invalid minor number."))?),
+    // The major number is the loop devices' own, whatever is given.
+    let minor = match session.args.number(Opt::DmMinor) {
+        None => None,
+        Some(n) => Some(u32::try_from(n).map_err(|_| failed("Invalid minor number."))?),
     };
     let table = match session.has(Opt::Notable) {
         true => String::new(),

@@ -105,7 +105,7 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if session.has(Opt::Notable) && session.has(Opt::Table) {
         return Err(wrong("--table and --notable are incompatible."));
     }
-    if session.has(Opt::Major) != session.has(Opt::DmMinor) && verb.name != "create" {
+    if session.has(Opt::Major) != session.has(Opt::DmMinor) {
         return Err(wrong("Please specify both major number and minor number."));
     }
     (verb.run)(&session, &operands).map_err(|e| match e.kind() {

@@ -11,6 +11,7 @@
 //! * `hub`: the state, and a worker kept running over it; `recover`: ublk devices of a dead one;
 //! * `order`, `worker`: what the worker is told, and does;
 //! * [`events`]: what has happened, for whoever wants to know;
+//! * `standing`: what a kill means, and what keeps the system from stopping processes;
 //! * `claims`: what live devices lie on, told to other programs;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
@@ -37,6 +38,7 @@ mod recover;
 pub mod replace;
 pub mod server;
 pub mod service;
+mod standing;
 mod supervisor;
 mod takeover;
 pub mod ublk;

@@ -10,6 +10,7 @@ use super::guard::GuardPv;
 use super::holdings::Key;
 use super::nodes::LoopNode;
 use super::proto::Export;
+use super::proto::Standing;
 use super::ublk::UblkNode;
 
 /// An order. Which descriptors come with it is said at each.
@@ -275,8 +276,9 @@ pub struct Figures {
     pub driver: String,
     /// The kernel keeps request memory in place.
     pub pinned: bool,
-    /// All memory is locked.
-    pub locked: bool,
+    /// What keeps the system from stopping the worker.
+    #[serde(default)]
+    pub standing: Standing,
     /// Numbers of devices that NBD clients use.
     #[serde(default)]
     pub nbd_users: BTreeSet<u32>,

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use super::proto::Standing;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::MlockAllFlags;
 
@@ -59,6 +60,22 @@ impl Program {
 /// 8 MiB.
 pub fn lock_memory() -> bool {
     rustix::mm::mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).is_ok()
+}
+
+/// What keeps the system from stopping this process, given whether its memory is locked.
+pub fn standing(memory_locked: bool) -> Standing {
+    let oom = std::fs::read_to_string("/proc/self/oom_score_adj");
+    let oom = oom.ok().and_then(|text| text.trim().parse().ok());
+    Standing {
+        memory_locked,
+        io_flusher: rustix::process::is_io_flusher().unwrap_or(false),
+        oom_score_adj: oom.unwrap_or(0),
+    }
+}
+
+/// How many bytes this process may lock in memory; any number if none.
+pub fn lock_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Memlock).current
 }
 
 /// Asks the kernel to spare this process: no memory is reclaimed in its name by writing to devices

@@ -202,8 +202,36 @@ pub struct Status {
     pub memory_pinned: bool,
     /// What is locked, and what not.
     pub memory: String,
+    /// Each process by itself.
+    #[serde(default)]
+    pub processes: Vec<ProcessStatus>,
     /// The devices.
     pub devices: Vec<DeviceStatus>,
+}
+
+/// A process of the daemon.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// `supervisor`, `worker` or `scribe`.
+    pub role: String,
+    /// Its number; none while a new one is being started.
+    pub pid: Option<u32>,
+    /// What keeps the system from stopping it; of the scribe nothing does.
+    pub standing: Option<Standing>,
+    /// What a kill of it means here.
+    pub kill: String,
+}
+
+/// What keeps the system from stopping a process that block devices depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Standing {
+    /// All of its memory is locked.
+    pub memory_locked: bool,
+    /// No memory is reclaimed in its name by writing to devices that may be our own
+    /// (`PR_SET_IO_FLUSHER`).
+    pub io_flusher: bool,
+    /// The kernel's `oom_score_adj`: from -1000, never killed for memory, to 1000.
+    pub oom_score_adj: i32,
 }
 
 /// What a kill of a process means, in words.

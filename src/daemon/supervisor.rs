@@ -20,8 +20,10 @@ use super::nbd::{self, NbdHeld};
 use super::news::News;
 use super::nodes::{self, LoopNode, Node};
 use super::order::{DeviceOrder, DmNote, Figures, Order, Report, TableOrder, Word};
-use super::proto::{Answer, Ask, DeviceStatus, Export, Kill, NewBacking, NewDevice, Status};
+use super::process;
+use super::proto::{Answer, Ask, DeviceStatus, Export, NewBacking, NewDevice, Status};
 use super::service::Store;
+use super::standing;
 use super::ublk;
 
 /// Longest name of a device, as device-mapper has it.
@@ -92,7 +94,14 @@ impl Supervisor {
     /// Answers a request. [`Ask::Stop`] and [`Ask::Replace`] are not for this.
     pub fn answer(&self, ask: Ask) -> Answer {
         let news = News::of(&ask, &self.hub);
-        let looks = matches!(ask, Ask::Hello | Ask::Status { .. });
+        let looks = matches!(
+            ask,
+            Ask::Hello
+                | Ask::Status { .. }
+                | Ask::Dm {
+                    ask: super::dm::DmAsk::Look { .. }
+                }
+        );
         let done = match ask {
             Ask::Hello => Ok(Answer::Done),
             Ask::Status { open } => self.status(open).map(|s| Answer::Status(Box::new(s))),
@@ -119,7 +128,13 @@ impl Supervisor {
             }),
             Ask::Stop | Ask::Replace => Err("not now".into()),
         };
-        news.tell(&self.hub, done.is_ok());
+        let failed = matches!(
+            &done,
+            Ok(Answer::Dm {
+                answer: super::dm::DmAnswer::Refused(_)
+            })
+        );
+        news.tell(&self.hub, done.is_ok() && !failed);
         if !looks {
             self.save();
         }
@@ -672,6 +687,14 @@ impl Supervisor {
             }
         }
         let health = self.hub.health();
+        let own = process::standing(self.locked);
+        let nbd = devices.iter().any(|d| d.export == Some(Export::Nbd));
+        let kill = standing::kill(resends, blocks, nbd, self.hub.store().is_some());
+        let both = [
+            (health.worker_pid, figures.standing),
+            (Some(std::process::id()), own),
+        ];
+        let processes = standing::processes(both, self.events().scribe(), &kill);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             supervisor_pid: std::process::id(),
@@ -681,9 +704,10 @@ impl Supervisor {
             pause_us: health.last_pause.map(|p| p.as_micros() as u64),
             resent: health.resent,
             driver: figures.driver,
-            kill: kill(resends, blocks, self.hub.store().is_some()),
+            kill,
             memory_pinned: figures.pinned,
-            memory: memory(self.locked, figures.locked),
+            memory: standing::memory(own, figures.standing, process::lock_limit()),
+            processes,
             devices,
         })
     }
@@ -734,40 +758,6 @@ fn device_status(state: &State, entry: &Entry) -> DeviceStatus {
         links: entry.links.clone(),
         open: None,
         withdrawn: entry.withdrawn.clone(),
-    }
-}
-
-/// What kills mean, given whether the kernel sends requests for files again (unknown before the first
-/// device is shown as one), and whether it keeps ublk devices for another worker (the same).
-fn kill(files: Option<bool>, blocks: Option<bool>, stored: bool) -> Kill {
-    let worker = match (files, blocks) {
-        (Some(false), _) => {
-            "I/O under way fails: this kernel cannot send requests again (Linux 6.9 and later can)"
-        }
-        (_, Some(false)) => {
-            "ublk devices end, and their I/O fails: the kernel keeps those of root only"
-        }
-        (None, None) => "nothing: no device is shown",
-        _ => "consumers of files, loop and ublk devices see a pause",
-    };
-    let survived = files != Some(false) && blocks != Some(false);
-    Kill {
-        worker_survived: survived,
-        worker: worker.to_owned(),
-        supervisor: "nothing: the worker serves on, and the next start takes over from it"
-            .to_owned(),
-        both: match stored && survived {
-            true => "consumers of files, loop and ublk devices see a pause: the service manager keeps what a new start needs",
-            false => "files and loop devices give errors, ublk devices wait; the next start takes them away",
-        }
-        .to_owned(),
-    }
-}
-
-fn memory(supervisor: bool, worker: bool) -> String {
-    match (supervisor, worker) {
-        (true, true) => "locked".to_owned(),
-        _ => "not locked: the limit for locked memory is too low (root has none); request memory is touched beforehand".to_owned(),
     }
 }
 

@@ -229,7 +229,7 @@ impl Worker {
             resent: self.volumes.resent(),
             driver: self.engine.driver().to_owned(),
             pinned: self.pinned,
-            locked: self.locked,
+            standing: process::standing(self.locked),
             nbd_users: self.nbd_users(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::io::{Read, Write};
 
 use ulvm_test_support::ensure;
+use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 
 use crate::host::{FUSE, Host};
@@ -22,6 +23,9 @@ pub fn cases(suite: &mut Suite) {
         stop,
     );
     suite.case("activation::daemon::one_per_run_directory", &FUSE, only_one);
+    let mut root = FUSE.to_vec();
+    root.push(Need::Root);
+    suite.case("activation::daemon::standing_of_processes", &root, standing);
     suite.case("activation::daemon::nonsense_is_refused", &FUSE, nonsense);
     suite.case("activation::daemon::image_files_start_none", &[], none);
 }
@@ -58,6 +62,53 @@ fn only_one() -> Outcome {
     ensure!(second.code == 5, "ended with {}", second.code);
     ensure!(second.err().contains("already"), "{}", second.err());
     ensure!(host.status()?["devices"][0]["name"] == "vg-linear", "gone");
+    Ok(())
+}
+
+/// The kernel says the same of both processes as the daemon, which says what a kill of each means.
+fn standing() -> Outcome {
+    let host = Host::new()?;
+    host.ok("lvchange -ay --export fuse vg/linear")?;
+    let status = host.status()?;
+    let processes = status["processes"].as_array().ok_or("no processes")?;
+    let roles: Vec<_> = processes.iter().map(|p| p["role"].as_str()).collect();
+    let wanted = [Some("supervisor"), Some("worker"), Some("scribe")];
+    ensure!(roles == wanted, "{status}");
+    for process in processes {
+        let kill = process["kill"].as_str().unwrap_or_default();
+        ensure!(!kill.is_empty(), "{process}");
+    }
+    // Root in a container may lack the capability for both of these (CAP_SYS_RESOURCE).
+    let try_it = "echo -900 > /proc/self/oom_score_adj";
+    let may = ulvm_test_support::process::output("sh", &["-c", try_it])?.code == 0;
+    let wanted = if may { -900 } else { 0 };
+    for process in &processes[..2] {
+        let pid = &process["pid"];
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
+        let kernel = read("status").map_err(|e| e.to_string())?;
+        let locked = kernel.lines().find_map(|l| l.strip_prefix("VmLck:"));
+        let locked = locked.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+        ensure!(
+            locked.is_some_and(|kib| kib > 1024),
+            "{pid}: {locked:?} KiB"
+        );
+        let score = read("oom_score_adj").map_err(|e| e.to_string())?;
+        ensure!(score.trim() == wanted.to_string(), "{pid}: {score}");
+        let standing = &process["standing"];
+        ensure!(standing["memory_locked"] == true, "{process}");
+        ensure!(standing["io_flusher"] == may, "{process}");
+        ensure!(standing["oom_score_adj"] == wanted, "{process}");
+    }
+    // Who does no I/O is not spared at the cost of others.
+    let scribe = &processes[2]["pid"];
+    let score = std::fs::read_to_string(format!("/proc/{scribe}/oom_score_adj"));
+    ensure!(score.is_ok_and(|s| s.trim() == "0"), "the scribe is spared");
+    let plain = host.ok("daemon --status")?;
+    let flusher = if may { "an" } else { "no" };
+    let said = format!(
+        "A kill of the worker (memory locked, {flusher} I/O flusher, OOM score {wanted}): "
+    );
+    ensure!(plain.out().contains(&said), "{}", plain.out());
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ulvm::daemon::client::{Client, READY};
 use ulvm::daemon::events::Commands;
-use ulvm::daemon::proto::{DeviceStatus, Status};
+use ulvm::daemon::proto::{DeviceStatus, ProcessStatus, Status};
 use ulvm::daemon::replace;
 use ulvm::daemon::server::{self, Settings};
 use ulvm::error::{Error, Result};
@@ -103,16 +103,35 @@ fn plain(status: &Status) -> String {
         status.version, status.supervisor_pid, status.driver, status.restarts, status.resent
     );
     text.push_str(&format!("Memory: {}\n", status.memory));
-    text.push_str(&format!("A kill of the worker: {}\n", status.kill.worker));
-    text.push_str(&format!(
-        "A kill of the supervisor: {}\n",
-        status.kill.supervisor
-    ));
+    for process in &status.processes {
+        text.push_str(&process_line(process));
+    }
     text.push_str(&format!("A kill of both: {}\n", status.kill.both));
     for device in &status.devices {
         text.push_str(&line(device));
     }
     text
+}
+
+fn process_line(process: &ProcessStatus) -> String {
+    let standing = process.standing.map(|s| {
+        let locked = if s.memory_locked {
+            "memory locked"
+        } else {
+            "memory not locked"
+        };
+        let flusher = if s.io_flusher {
+            "an I/O flusher"
+        } else {
+            "no I/O flusher"
+        };
+        format!(" ({locked}, {flusher}, OOM score {})", s.oom_score_adj)
+    });
+    let standing = standing.unwrap_or_default();
+    format!(
+        "A kill of the {}{standing}: {}\n",
+        process.role, process.kill
+    )
 }
 
 fn line(device: &DeviceStatus) -> String {

@@ -579,7 +579,12 @@ impl Supervisor {
             }
             std::thread::sleep(MOMENT / 10);
         }
-        let removed = numbers.iter().try_for_each(|number| self.remove(*number));
+        let removed = numbers.iter().try_for_each(|number| {
+            let name = self.entry(*number)?.order.name;
+            self.remove(*number)?;
+            self.events().tell(Class::Deactivated, Some(&name), "");
+            Ok(())
+        });
         self.drop_unused();
         removed
     }

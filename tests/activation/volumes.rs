@@ -140,7 +140,7 @@ fn open_ones() -> Outcome {
     );
     let refused = host.run("lvremove -f vg/linear")?;
     ensure!(
-        refused.code == 1 && refused.err().contains("in use"),
+        refused.code == 5 && refused.err().contains("in use"),
         "{}",
         refused.err()
     );
@@ -272,7 +272,7 @@ fn dmsetup() -> Outcome {
     let wrong = write("wrong", "0 8 nonsense\n".into())?;
     let refused = host.run(&format!("dmsetup load dev {wrong}"))?;
     ensure!(
-        refused.code == 5 && refused.err().contains("nonsense"),
+        refused.code == 1 && refused.err().contains("nonsense"),
         "{}",
         refused.err()
     );

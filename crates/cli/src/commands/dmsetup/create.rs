@@ -73,12 +73,14 @@ fn make(session: &Session<'_>, new: &New) -> Result<()> {
     if ["", ".", "..", "control"].contains(&name.as_str()) {
         return Err(ioctl("create", &said, &Refusal::invalid()));
     }
-    let taken = |d: &DmDevice| {
-        let same_uuid = !uuid.is_empty() && d.uuid == uuid;
-        d.name == name || same_uuid || new.minor == Some(d.number.1)
-    };
-    if session.all()?.iter().any(taken) {
+    let devices = session.all()?;
+    let taken = |d: &DmDevice| d.name == name || (!uuid.is_empty() && d.uuid == uuid);
+    if devices.iter().any(taken) {
         return Err(ioctl("create", &said, &Refusal::busy()));
+    }
+    // The kernel has no device for a minor number that is taken, whatever the reason.
+    if devices.iter().any(|d| new.minor == Some(d.number.1)) {
+        return Err(ioctl("create", &said, &Refusal::absent()));
     }
     let export = match (
         session.args.text(Opt::Export),

@@ -365,9 +365,11 @@ fn devices(
     let missing = |pv| read.pv(pv).missing || read.pv(pv).device().is_none();
     let plan = plan::plan(vg, lv, &missing, how.missing)
         .map_err(|e| Error::refused(e.to_string()).with_source(e))?;
-    if plan.has_copies() && ulvm_engine::target::find("raid").is_none() {
+    // The engine has the targets, but its simulator still finds sequences of crashes and failed
+    // flushes after which an older value is read.
+    if plan.has_copies() {
         return Err(Error::refused(format!(
-            "Logical volume {}/{} is a mirror, which ulvm reads but does not run.",
+            "Logical volume {0}/{1} is a mirror, which ulvm reads (ulvm read, ulvm serve --readonly) but does not run yet.",
             vg.name, vg.lvs[lv].name
         )));
     }

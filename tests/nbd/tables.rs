@@ -24,6 +24,8 @@ pub fn cases(suite: &mut Suite) {
     let devices = [Need::Program("nbdcopy"), Need::Loop];
     suite.case("nbd::tables::major_and_minor", &devices, major_minor);
     suite.case("nbd::tables::malformed", &[], malformed);
+    let fifo = [Need::Program("mkfifo")];
+    suite.case("nbd::tables::what_is_no_disk", &fifo, no_disk);
 }
 
 /// Files of so many sectors, each filled with content of its own.
@@ -206,6 +208,30 @@ fn major_minor() -> Outcome {
     let number = std::fs::read_to_string(number).map_err(|e| e.to_string())?;
     let text = format!("0 1000 linear {} 24", number.trim());
     serves_table(&images, &text, &data[24 * 512..1024 * 512])
+}
+
+/// A FIFO (whose opening would wait for a writer), a folder, a character device.
+fn no_disk() -> Outcome {
+    let images = Images::new(ulvm())?;
+    let (fifo, folder) = (images.path("fifo"), images.path("folder"));
+    process::output("mkfifo", &[&fifo])?.success("mkfifo")?;
+    std::fs::create_dir(&folder).map_err(|e| e.to_string())?;
+    let table = images.path("table");
+    for path in [fifo, folder, PathBuf::from("/dev/zero")] {
+        let path = path.display().to_string();
+        std::fs::write(&table, format!("0 8 linear {path} 0\n")).map_err(|e| e.to_string())?;
+        let table = table.display().to_string();
+        let mut command = images.command(&["serve", "--table", &table, "--nbd", "unix:s"]);
+        let done = process::run(&mut command, &[], std::time::Duration::from_secs(20))?;
+        ensure!(!done.timed_out, "serving {path} does not end");
+        ensure!(
+            done.code == 5 && done.err().contains(&path),
+            "{path}: {} {}",
+            done.code,
+            done.err()
+        );
+    }
+    Ok(())
 }
 
 fn malformed() -> Outcome {

@@ -96,7 +96,7 @@ pub(crate) fn open<'a>(
 }
 
 /// Are all PVs that a part lies on there?
-pub(crate) fn is_whole(read: &VgRead, part: LvKey) -> bool {
+pub fn is_whole(read: &VgRead, part: LvKey) -> bool {
     read.vg.lvs.get(part).is_some_and(|entry| {
         let pvs = LvDisk::pvs_of(&read.vg, entry);
         let error = |s: &Segment| matches!(s.kind, SegmentKind::Error);

@@ -2,7 +2,7 @@
 
 use ulvm_engine::target::replica::format::{NotOurs, Superblock};
 use ulvm_metadata::disk::Disk;
-use ulvm_metadata::model::{LvKey, SegmentKind, Vg};
+use ulvm_metadata::model::{Area, LvKey, SegmentKind, Vg};
 use ulvm_metadata::ops::mirror::Sync;
 use ulvm_metadata::units::Bytes;
 
@@ -57,7 +57,18 @@ fn name(vg: &Vg, lv: LvKey) -> String {
     format!("{}/{}", vg.name, vg.lvs[lv].name)
 }
 
-fn of_superblocks(session: &Session, read: &VgRead, metas: &[Option<LvKey>]) -> Result<Sync> {
+/// Does a leg lack what the array has? Legs are named by the position that their superblocks tell.
+fn is_behind(freshest: &Superblock, leg: &Superblock) -> bool {
+    let position = usize::try_from(leg.array_position).unwrap_or(usize::MAX);
+    leg.disk_recovery_offset.is_some() || freshest.failed.has(position)
+}
+
+/// Superblocks that can be read and are there, with the numbers of their images.
+fn superblocks(
+    session: &Session,
+    read: &VgRead,
+    metas: &[Option<LvKey>],
+) -> Result<Vec<(usize, Superblock)>> {
     let mut seen: Vec<(usize, Superblock)> = Vec::new();
     for (leg, meta) in metas.iter().enumerate() {
         let Some(meta) = *meta else { continue };
@@ -75,13 +86,47 @@ fn of_superblocks(session: &Session, read: &VgRead, metas: &[Option<LvKey>]) -> 
             }
         }
     }
+    Ok(seen)
+}
+
+/// The images of a raid1 LV that surely hold its data: there, not to be filled yet, and equal to what
+/// the array has. Of one that nobody has assembled, or whose copying has not ended, that is the first.
+pub fn good_images(session: &Session, read: &VgRead, lv: LvKey) -> Result<Vec<LvKey>> {
+    let Some(entry) = read.vg.lvs.get(lv) else {
+        return Ok(Vec::new());
+    };
+    let Some(SegmentKind::Raid(raid)) = entry.segments.first().map(|s| &s.kind) else {
+        return Ok(Vec::new());
+    };
+    let metas: Vec<Option<LvKey>> = raid.images.iter().map(|i| i.meta).collect();
+    let seen = superblocks(session, read, &metas)?;
+    let freshest = seen.iter().map(|(_, s)| s).max_by_key(|s| s.events);
+    let holds = |leg: usize| match freshest {
+        None => leg == 0 || entry.status.not_synced,
+        Some(freshest) => {
+            let own = seen.iter().find(|(n, _)| *n == leg);
+            (leg == 0 || freshest.array_resync_offset.is_none())
+                && own.is_some_and(|(_, own)| !is_behind(freshest, own))
+        }
+    };
+    let images = raid.images.iter().enumerate();
+    let good = images.filter_map(|(leg, image)| match image.image {
+        Area::Lv { lv, .. } => {
+            let there = is_whole(read, lv) && image.meta.is_none_or(|m| is_whole(read, m));
+            (there && !read.vg.lvs[lv].status.rebuild && holds(leg)).then_some(lv)
+        }
+        Area::Pv { .. } => None,
+    });
+    Ok(good.collect())
+}
+
+fn of_superblocks(session: &Session, read: &VgRead, metas: &[Option<LvKey>]) -> Result<Sync> {
+    let seen = superblocks(session, read, metas)?;
     let Some((_, freshest)) = seen.iter().max_by_key(|(_, s)| s.events) else {
         return Ok(Sync::Unknown);
     };
-    let behind = |(leg, s): &(usize, Superblock)| {
-        s.disk_recovery_offset.is_some() || freshest.failed.has(*leg)
-    };
-    let running = freshest.array_resync_offset.is_some() || seen.iter().any(behind);
+    let behind = |s: &Superblock| is_behind(freshest, s);
+    let running = freshest.array_resync_offset.is_some() || seen.iter().any(|(_, s)| behind(s));
     Ok(if running { Sync::Running } else { Sync::Done })
 }
 
@@ -127,7 +172,23 @@ pub fn forget_all(session: &Session, read: &VgRead, lv: LvKey) -> Result<()> {
         Some(SegmentKind::Mirror(mirror)) => mirror.log.into_iter().collect(),
         _ => Vec::new(),
     };
-    for part in parts {
+    let images = match segment.map(|s| &s.kind) {
+        Some(SegmentKind::Raid(raid)) => raid.images.as_slice(),
+        _ => &[],
+    };
+    let first = images.first().map(|i| i.image);
+    let good = good_images(session, read, lv)?;
+    let source =
+        first.is_none_or(|image| matches!(image, Area::Lv { lv, .. } if good.contains(&lv)));
+    // One that is away would come back with the only superblock there is, and be believed.
+    if !parts.iter().all(|part| is_whole(read, *part)) || !source {
+        return Err(Error::refused(format!(
+            "{} cannot be copied anew from its first copy: a copy is missing, or the first is not in sync.",
+            name(&read.vg, lv)
+        )));
+    }
+    // The one that is copied from is the last to say nothing.
+    for part in parts.into_iter().rev() {
         forget_log(session, read, part)?;
     }
     Ok(())

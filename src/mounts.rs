@@ -47,6 +47,7 @@ impl Mounts {
             (own || source.starts_with("/") && is_it(&source)).then(|| Mounted {
                 folder: unescaped(place.get(4).unwrap_or(&"/")),
                 options: place.get(5).unwrap_or(&"rw").to_string(),
+                whole: place.get(3) == Some(&"/"),
             })
         };
         self.0.lines().filter_map(of_line).collect()

@@ -94,6 +94,8 @@ impl Supervisor {
         }
         // A worker that dies over this is given it again.
         let _ = self.keep(number);
+        // Both processes may die next: what is kept for that must not let the device go on.
+        self.save();
     }
 
     /// May this table of a device be its live one?

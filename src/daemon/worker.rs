@@ -316,6 +316,7 @@ impl Worker {
     fn device(&mut self, order: DeviceOrder) -> Result<(), String> {
         let number = order.number;
         let before = self.devices.get(&number);
+        let new = before.is_none();
         let same_table = before.is_some_and(|b| b.order.live == order.live);
         let device = match before {
             Some(before) => {
@@ -327,11 +328,16 @@ impl Worker {
         if let Some(live) = order.live.as_ref().filter(|_| !same_table) {
             let table = self.table(live)?;
             device.load(table).map_err(|e| e.to_string())?;
-            device.resume(PATIENCE).map_err(|e| e.to_string())?;
+            if let Err(e) = device.resume(PATIENCE) {
+                // A later resume must not bring it.
+                device.clear();
+                return Err(e.to_string());
+            }
         }
         device.set_read_only(order.read_only);
         let gate = match order.suspended {
-            true => device.suspend(!order.noflush, PATIENCE),
+            // One that is only just made again has nothing to flush, and its disk may hang.
+            true => device.suspend(!order.noflush && !new, PATIENCE),
             false => device.resume(PATIENCE),
         };
         gate.map_err(|e| e.to_string())?;

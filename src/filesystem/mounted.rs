@@ -12,6 +12,8 @@ pub struct Mounted {
     pub folder: PathBuf,
     /// As for `mount -o`: `rw,noatime`...
     pub options: String,
+    /// The whole file system is seen there, not a folder of it.
+    pub whole: bool,
 }
 
 /// How a device is in use.

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use tempfile::TempDir;
 use ulvm::activate::live::Live;
 use ulvm::error::{Error, Result};
 use ulvm::filesystem::{
@@ -15,12 +14,23 @@ use ulvm_metadata::ops::lv_tree::full_name;
 
 use crate::args::{Args, Opt};
 
+/// An empty folder to mount on. It is taken away only while it is empty: what cannot be unmounted
+/// from it is the user's.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Still mounted on: it stays.
+        drop(std::fs::remove_dir(&self.0));
+    }
+}
+
 /// How the file system follows.
 pub struct Follower {
     plan: Plan,
     runner: Runner,
     /// Where it may be mounted for a while.
-    _scratch: Option<TempDir>,
+    scratch: Option<Scratch>,
     /// What a reduction would cut off, if nothing keeps it from that.
     pub at_stake: Option<Filesystem>,
     /// Its parts that go are given up by the file system first.
@@ -39,7 +49,7 @@ impl Follower {
         let mut follower = Self {
             plan: Plan::default(),
             runner: Runner::default(),
-            _scratch: None,
+            scratch: None,
             at_stake: None,
             kept: false,
         };
@@ -87,14 +97,15 @@ impl Follower {
             .prefix("ulvm-resize-")
             .tempdir()
             .map_err(|e| Error::io("make a folder to mount on", e))?;
+        let scratch = Scratch(scratch.keep());
         let modes = Modes {
             handling,
             mounting: mounting(args),
             check: !args.has(Opt::Nofsck),
         };
-        self.plan = plan(&node, found, &situation, change, modes, scratch.path())
+        self.plan = plan(&node, found, &situation, change, modes, &scratch.0)
             .map_err(|no| Error::refused(no.0))?;
-        self._scratch = Some(scratch);
+        self.scratch = Some(scratch);
         Ok(())
     }
 

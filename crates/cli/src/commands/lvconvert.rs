@@ -7,9 +7,10 @@ use ulvm::error::{Error, Result};
 use ulvm::host;
 use ulvm::inventory::{DeviceKind, VgRead};
 use ulvm::lv_wipe::clear_parts;
-use ulvm::mirror_marks::{forget_log, sync};
+use ulvm::lv_wipe::is_whole;
+use ulvm::mirror_marks::{forget_log, good_images, sync};
 use ulvm::session::{Allow, RandomIds, Session};
-use ulvm_metadata::model::{AllocPolicy, Creation, LvKey, PvKey, Vg};
+use ulvm_metadata::model::{AllocPolicy, Area, Creation, LvKey, PvKey, Vg};
 use ulvm_metadata::ops::lv_tree::{full_name, is_visible};
 use ulvm_metadata::ops::mirror::{
     Growth, MIRROR_LEGS_MAX, RAID1_LEGS_MAX, Replaced, Sync, mirror_grow, mirror_log, mirror_of,
@@ -237,6 +238,45 @@ impl Job<'_> {
         Err(Error::refused(text))
     }
 
+    /// Refuses a change after which no copy would be left that surely holds the data, or which makes
+    /// a volume of one that does not.
+    fn keeps_data(&self, session: &Session, new: &Vg, split: Option<LvKey>) -> Result<()> {
+        let old = self.vg();
+        let unsure = |what: &str| {
+            Err(Error::refused(format!(
+                "Unable to convert {}: {what} in sync. Nothing is changed.",
+                self.name()
+            )))
+        };
+        if let Some(mirror) = mirror_of(old, self.key) {
+            let areas = mirror.legs.iter();
+            let legs = areas.filter_map(|leg| match leg {
+                Area::Lv { lv, .. } => Some(*lv),
+                Area::Pv { .. } => None,
+            });
+            return match legs.chain(mirror.log).all(|lv| is_whole(&self.read, lv)) {
+                true => Ok(()),
+                false => unsure("a copy is missing; use --repair to get it"),
+            };
+        }
+        let good = good_images(session, &self.read, self.key)?;
+        let left = |image: &LvKey| match raid1_of(new, self.key) {
+            Some(raid) => raid
+                .images
+                .iter()
+                .any(|i| matches!(i.image, Area::Lv { lv, .. } if lv == *image)),
+            // The one that was left has become the volume.
+            None => new.lvs[self.key].segments == old.lvs[*image].segments,
+        };
+        if !good.iter().any(left) {
+            return unsure("no copy that would be left is known to be");
+        }
+        match split {
+            Some(image) if !good.contains(&image) => unsure("the copy is not known to be"),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes new metadata and logs ready, then commits.
     fn commit(&self, session: &mut Session, vg: Vg) -> Result<()> {
         session.check_fits(&self.read, &vg)?;
@@ -367,6 +407,7 @@ impl Job<'_> {
             let pvs = self.pvs();
             let shrunk = raid1_shrink(self.vg(), self.key, want, pvs.as_deref(), self.sync);
             let shrunk = done(session, shrunk)?;
+            self.keeps_data(session, &shrunk.vg, None)?;
             self.commit(session, shrunk.vg)?;
         }
         let text = format!("Logical volume {name} successfully converted.");
@@ -408,6 +449,7 @@ impl Job<'_> {
             let pvs = self.pvs();
             let shrunk = mirror_shrink(self.vg(), self.key, want, pvs.as_deref(), self.sync);
             let shrunk = done(session, shrunk)?;
+            self.keeps_data(session, &shrunk.vg, None)?;
             self.commit(session, shrunk.vg)?;
             let text = format!("Logical volume {name} converted.");
             session.ui().print(text);
@@ -464,6 +506,7 @@ impl Job<'_> {
             None => raid1_split(vg, key, what, pvs, self.sync),
         };
         let split = done(session, outcome)?;
+        self.keeps_data(session, &split.vg, Some(split.value))?;
         self.commit(session, split.vg)?;
         if mirror_of(vg, key).is_some() {
             let text = format!("Logical volume {} converted.", self.name());
@@ -535,6 +578,7 @@ impl Job<'_> {
                 Ok(false)
             }
             Replaced::Images(images) => {
+                self.keeps_data(session, &replaced.vg, None)?;
                 self.mark(&mut replaced.vg, &images, true);
                 self.commit(session, replaced.vg)?;
                 Ok(true)

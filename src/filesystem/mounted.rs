@@ -47,9 +47,4 @@ impl Situation {
         });
         Ok(Self { mounts, swapping })
     }
-
-    /// Is anything using the device?
-    pub fn busy(&self) -> bool {
-        self.swapping || !self.mounts.is_empty()
-    }
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ulvm_test_support::ensure;
-use ulvm_test_support::guest::{Guest, Report};
-use ulvm_test_support::images::Images;
+use ulvm_test_support::guest::Guest;
 use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
+
+use crate::volumes::{images, same};
 
 /// nbd-client, and a library of its that not every machine has.
 pub const NBD_CLIENT: &str = "nbd-client,libnl-genl-3-200";
@@ -79,29 +80,6 @@ umount /run/a /run/b
 vgchange -an vg
 "#;
 
-/// A VG made by ulvm on image files.
-fn images() -> Result<Images, String> {
-    let mut images = Images::new(Path::new(env!("CARGO_BIN_EXE_ulvm")))?;
-    let a = images.add_empty("pv0", 64 << 20)?;
-    let b = images.add_empty("pv1", 64 << 20)?;
-    images.ok(&format!("vgcreate vg {} {}", a.display(), b.display()))?;
-    images.ok("lvcreate -an -n linear -l 5 vg")?;
-    images.ok("lvcreate -an -n striped -i 2 -I 16k -l 6 vg")?;
-    Ok(images)
-}
-
-fn same(report: &Report, name: &str) -> Outcome {
-    let [nbd, dm] = ["nbd", "dm"].map(|by| report.text(&format!("{name}.{by}")));
-    let (nbd, dm) = (nbd?, dm?);
-    ensure!(nbd.len() == 64, "{name}: no digest: {nbd}");
-    ensure!(
-        nbd == dm,
-        "{name} differs through NBD and through device-mapper\n{}",
-        report.console
-    );
-    Ok(())
-}
-
 fn file_system() -> Outcome {
     let images = images()?;
     let report = Guest::new()?
@@ -120,7 +98,7 @@ fn file_system() -> Outcome {
         report.text("sizes")?
     );
     for name in ["a", "b", "linear", "striped"] {
-        same(&report, name)?;
+        same(&report, name, "nbd")?;
     }
     let tables = report.text("tables")?;
     ensure!(tables.contains("striped 2 32"), "tables: {tables}");

@@ -7,6 +7,7 @@ mod lvm2;
 mod nbd;
 mod owners;
 mod ublk;
+mod volumes;
 
 use std::process::ExitCode;
 

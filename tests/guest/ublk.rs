@@ -12,6 +12,7 @@ use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 
 use crate::harness::disk;
+use crate::volumes::{images, same};
 
 const MIB: u64 = 1 << 20;
 
@@ -108,34 +109,11 @@ umount /run/a
 vgchange -an vg
 "#;
 
-/// A VG made by ulvm on image files.
-fn images() -> Result<Images, String> {
-    let mut images = Images::new(Path::new(env!("CARGO_BIN_EXE_ulvm")))?;
-    let a = images.add_empty("pv0", 64 << 20)?;
-    let b = images.add_empty("pv1", 64 << 20)?;
-    images.ok(&format!("vgcreate vg {} {}", a.display(), b.display()))?;
-    images.ok("lvcreate -an -n linear -l 5 vg")?;
-    images.ok("lvcreate -an -n striped -i 2 -I 16k -l 6 vg")?;
-    Ok(images)
-}
-
 fn guest() -> Result<Guest, String> {
     Ok(Guest::new()?
         .module("ublk_drv")
         .program(Path::new(env!("CARGO_BIN_EXE_ulvm")))
         .tool("fio"))
-}
-
-fn same(report: &Report, name: &str) -> Outcome {
-    let [ublk, dm] = ["ublk", "dm"].map(|by| report.text(&format!("{name}.{by}")));
-    let (ublk, dm) = (ublk?, dm?);
-    ensure!(ublk.len() == 64, "{name}: no digest: {ublk}");
-    ensure!(
-        ublk == dm,
-        "{name} differs through ublk and through device-mapper\n{}",
-        report.console
-    );
-    Ok(())
 }
 
 fn is(report: &Report, name: &str, wanted: &str) -> Outcome {
@@ -214,7 +192,7 @@ fn kills() -> Outcome {
     ensure!(errors.is_empty(), "the kernel's log: {errors:?}");
     is(&report, "left", "0")?;
     for name in ["a", "linear", "striped"] {
-        same(&report, name)?;
+        same(&report, name, "ublk")?;
     }
     let most = kills.iter().map(|k| k[3]).max().unwrap_or(0);
     let again: u64 = kills.iter().map(|k| k[2]).sum();

@@ -12,24 +12,6 @@ use ulvm_test_support::vectors::Vector;
 
 use crate::unpack;
 
-/// The vectors with mirrors that were activated.
-pub const MIRRORS: &[&str] = &[
-    "mirror-core",
-    "mirror-disk",
-    "mirror-disk-dirty",
-    "mirror-mirrored-log",
-    "mirror-nosync",
-    "mirror-partial",
-    "raid1-2leg",
-    "raid1-3leg",
-    "raid1-dirty",
-    "raid1-missing-leg",
-    "raid1-nosync",
-    "raid1-resync-interrupted",
-    "raid1-scrub-mismatch",
-    "raid1-stale-leg",
-];
-
 /// `lvs` of an active VG shows what was recorded.
 pub fn check(vector: &Vector) -> Result<(), String> {
     let images = unpack(vector)?;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use ulvm_test_support::images::Images;
 use ulvm_test_support::suite::Suite;
-use ulvm_test_support::vectors::Vector;
+use ulvm_test_support::vectors::{MIRRORS, Vector};
 
 /// The images that this suite was written for.
 const VECTORS: usize = 49;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         }
     };
     let mut suite =
-        Suite::new(VECTORS + content::PLAIN.len() + forged::CASES.len() + live::MIRRORS.len() + 1);
+        Suite::new(VECTORS + content::PLAIN.len() + forged::CASES.len() + MIRRORS.len() + 1);
     for vector in vectors.iter().cloned() {
         suite.case(
             format!("vectors::{}::reports", vector.name),
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
             content::check(&Vector::load(name)?)
         });
     }
-    for name in live::MIRRORS {
+    for name in MIRRORS {
         suite.case(format!("vectors::{name}::live"), &[], move || {
             live::check(&Vector::load(name)?)
         });

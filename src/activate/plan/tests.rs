@@ -71,22 +71,7 @@ fn recorded(vector: &Vector) -> Devices {
 
 #[test]
 fn devices_are_those_that_lvm2_made() {
-    for case in [
-        "mirror-core",
-        "mirror-disk",
-        "mirror-disk-dirty",
-        "mirror-mirrored-log",
-        "mirror-nosync",
-        "mirror-partial",
-        "raid1-2leg",
-        "raid1-3leg",
-        "raid1-dirty",
-        "raid1-missing-leg",
-        "raid1-nosync",
-        "raid1-resync-interrupted",
-        "raid1-scrub-mismatch",
-        "raid1-stale-leg",
-    ] {
+    for case in ulvm_test_support::vectors::MIRRORS.iter().copied() {
         let (vector, vg) = metadata(case);
         let absent = vector.expected["absent_images"].to_string();
         let missing = |pv: PvKey| {

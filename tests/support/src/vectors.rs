@@ -6,6 +6,24 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+/// The vectors with mirrors that the kernel had active.
+pub const MIRRORS: &[&str] = &[
+    "mirror-core",
+    "mirror-disk",
+    "mirror-disk-dirty",
+    "mirror-mirrored-log",
+    "mirror-nosync",
+    "mirror-partial",
+    "raid1-2leg",
+    "raid1-3leg",
+    "raid1-dirty",
+    "raid1-missing-leg",
+    "raid1-nosync",
+    "raid1-resync-interrupted",
+    "raid1-scrub-mismatch",
+    "raid1-stale-leg",
+];
+
 /// The directory of the vectors in this repository.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors")

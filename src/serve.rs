@@ -33,6 +33,9 @@ pub struct Plan {
     pub limits: nbd::Limits,
 }
 
+/// How long mirrors may take to come to rest at the end.
+const STOP: Duration = Duration::from_secs(60);
+
 /// Serves until SIGTERM, SIGINT or SIGHUP. `ready` is told each place where the devices are to be
 /// had, once they are. At the end what is under way is finished and answered, then every device is
 /// flushed; a flush that fails is an error.
@@ -82,8 +85,11 @@ pub fn serve(plan: Plan, ready: impl FnOnce(&[String])) -> Result<()> {
     if let Some(blocks) = blocks {
         blocks.end();
     }
+    for (_, device) in &plan.devices {
+        device.freeze_mirrors();
+    }
     running.stop();
-    flush(plan.devices)
+    end(plan.devices)
 }
 
 fn mount(
@@ -176,15 +182,18 @@ impl Drop for Blocks {
     }
 }
 
-/// Every device, also after one has failed; the first error.
-fn flush(devices: Vec<(String, Arc<Device>)>) -> Result<()> {
+/// Flushes every device and has its mirrors note that they were stopped in order, also after one
+/// has failed; the first error.
+fn end(devices: Vec<(String, Arc<Device>)>) -> Result<()> {
     let mut first = Ok(());
     for (name, device) in devices {
         if device.read_only() {
             continue;
         }
-        let done = SyncDevice::new(device)
-            .and_then(|mut device| device.flush().map_err(EngineError::from));
+        let done = SyncDevice::new(device).and_then(|mut device| {
+            device.flush()?;
+            device.stop(STOP)
+        });
         if let Err(error) = done {
             let text = format!("{name}: the last flush failed: {error}");
             let error = Error::new(Kind::Io, text).with_source(error);

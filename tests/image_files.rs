@@ -18,7 +18,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(15);
+    let mut suite = Suite::new(16);
     suite
         .case(
             "images::make_write_extend_read",
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             &[],
             signatures,
         )
+        .case("images::mirrors_are_written", &[], mirrors_are_written)
         .case("images::write_beyond_the_end", &[], write_beyond_the_end)
         .case("images::full_metadata_area", &[], full_metadata_area)
         .case(
@@ -132,6 +133,53 @@ fn make_write_extend_read() -> Outcome {
         "reducing changed what is left"
     );
     images.ok("vgck vg").map(drop)
+}
+
+/// Mirrors are written by name: both copies hold it. A copy that was away is brought up to date where it was written meanwhile, and read only then.
+fn mirrors_are_written() -> Outcome {
+    let images = images(3, 16 * MIB)?;
+    make_vg(&images, &["pv0", "pv1", "pv2"])?;
+    images.ok("lvcreate -an -Zn -Wn --type raid1 -m 1 -n r -L 4M vg")?;
+    images.ok("lvcreate -an -Zn -Wn --type mirror -m 1 -n m -L 4M vg")?;
+    let leg = |pv: &str, extent: usize| -> Result<Vec<u8>, String> {
+        let bytes = std::fs::read(images.path(pv)).map_err(|e| e.to_string())?;
+        let start = (1 + extent) << 20;
+        Ok(bytes[start..start + (4 << 20)].to_vec())
+    };
+    let write = |lv: &str, offset: &str, data: &[u8]| {
+        let words = ["write", lv, "--offset", offset];
+        images.run(&words, data)?.success("write").map(drop)
+    };
+    let mut wanted = pattern(4 << 20, 7);
+    // Extents of a raid1: metadata, then data; of what came after it: data.
+    for (lv, extent) in [("vg/r", 1), ("vg/m", 5)] {
+        write(lv, "0", &wanted)?;
+        ensure!(images.ok(&format!("read {lv}"))?.stdout == wanted, "{lv}");
+        for pv in ["pv0", "pv1"] {
+            ensure!(leg(pv, extent)? == wanted, "{lv} on {pv}");
+        }
+    }
+    // Without the first leg.
+    let hidden = images.path("away");
+    let away = |from, to| std::fs::rename(from, to).map_err(|e: std::io::Error| e.to_string());
+    away(images.path("pv0"), hidden.clone())?;
+    let later = pattern(5000, 8);
+    wanted[3_000_000..3_005_000].copy_from_slice(&later);
+    write("vg/r", "3000000", &later)?;
+    let held = images.run(&["write", "vg/m"], &later)?;
+    ensure!(held.code == 5, "a mirror without a leg: {}", held.err());
+    away(hidden, images.path("pv0"))?;
+    ensure!(leg("pv0", 1)? != wanted, "nothing was missed: no proof");
+    ensure!(
+        images.ok("read vg/r")?.stdout == wanted,
+        "a stale leg is read"
+    );
+    write("vg/r", "0", &wanted[..512])?;
+    ensure!(
+        images.ok("read vg/r")?.stdout == wanted,
+        "a stale leg is read after its return"
+    );
+    Ok(())
 }
 
 fn new_volumes_are_zeroed() -> Outcome {

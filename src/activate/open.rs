@@ -99,9 +99,9 @@ pub fn open_with(
             "Logical volume {name} is read-only."
         )));
     }
-    if how.write && plan.has_copies() {
+    if how.write && plan.holds_writes() {
         return Err(Error::refused(format!(
-            "Logical volume {name} is a mirror, which can be written only while it is active."
+            "Logical volume {name} has lost a copy and its log cannot tell which: repair it first (lvconvert --repair)."
         )));
     }
     let version = (vg.vg.id, vg.vg.seqno);
@@ -136,7 +136,7 @@ pub fn open_with(
         true => in_use(session, vg, &plan)?,
         false => InUse::default(),
     };
-    let device = make(&name, &plan, &backings).map_err(|e| engine_error(&name, e))?;
+    let device = make(&name, &plan, &backings, how.write).map_err(|e| engine_error(&name, e))?;
     if !how.write {
         device.set_read_only(true);
     }
@@ -213,11 +213,12 @@ fn make(
     name: &str,
     plan: &Plan,
     backings: &Backings,
+    write: bool,
 ) -> std::result::Result<Arc<Device>, EngineError> {
     let log = Arc::new(EventLog::default());
     let mut made: Vec<Arc<Device>> = Vec::with_capacity(plan.devices.len());
     for (n, planned) in plan.devices.iter().enumerate() {
-        let table = table(planned, backings, &made)?;
+        let table = table(planned, backings, &made, write)?;
         let last = n + 1 == plan.devices.len();
         let name = if last { name } else { &planned.name };
         let device = Device::new(name, &planned.uuid, Arc::clone(&log));
@@ -235,6 +236,8 @@ fn make(
 struct Slots<'a> {
     backings: &'a Backings,
     made: &'a [Arc<Device>],
+    /// Mirrors run, and are not only read.
+    write: bool,
     slots: Vec<(Under, Slot)>,
 }
 
@@ -295,10 +298,12 @@ fn table(
     planned: &Planned,
     backings: &Backings,
     made: &[Arc<Device>],
+    write: bool,
 ) -> std::result::Result<Table, EngineError> {
     let mut slots = Slots {
         backings,
         made,
+        write,
         slots: Vec::new(),
     };
     let mut segments = Vec::with_capacity(planned.rows.len());

@@ -243,6 +243,15 @@ impl Device {
         self.shut(flush, wait)
     }
 
+    /// Its mirrors begin nothing in the background any more: to be called before the engine that
+    /// runs them stops, which waits for what is under way, and before [`Self::suspend`], which has
+    /// them note that they were stopped in order.
+    pub fn freeze_mirrors(&self) {
+        if let Some(table) = self.table() {
+            table.mirrors().for_each(|mirror| mirror.freeze());
+        }
+    }
+
     /// One at a time suspends or resumes: else one would say that nothing is in flight while another
     /// waits for just that, or would open the gate under it.
     fn change(&self) -> MutexGuard<'_, ()> {

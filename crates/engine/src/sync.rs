@@ -122,6 +122,14 @@ impl SyncDevice {
         self.request(Request::flush()).map(drop)
     }
 
+    /// Ends the use of the device: what mirrors have under way ends, everything is made durable,
+    /// and mirrors note that they were stopped in order. Without it they are as after a crash.
+    pub fn stop(mut self, wait: std::time::Duration) -> Result<(), Error> {
+        self.device.freeze_mirrors();
+        self.core.run();
+        self.device.suspend(true, wait)
+    }
+
     /// Gives up the contents of a range.
     pub fn discard(&mut self, offset: u64, len: u64) -> Result<(), IoError> {
         self.request(Request::discard(offset, len)).map(drop)

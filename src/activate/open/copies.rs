@@ -1,10 +1,11 @@
-//! Mirrors in this process: only read, from a leg that holds what is to be read.
+//! Mirrors in this process: run as an active one's are, or only read, from a leg that holds what is
+//! to be read.
 
 use ulvm_engine::error::Error as EngineError;
 use ulvm_engine::io::Sectors;
 use ulvm_engine::sync::SyncDevice;
 use ulvm_engine::target::replica::lines::{parse_mirror, parse_raid};
-use ulvm_engine::target::replica::{Config, LogRead, ReadOnly};
+use ulvm_engine::target::replica::{Config, LogRead, ReadOnly, Replica};
 use ulvm_engine::target::{Args, DevIndex, Devices, Target};
 
 use super::super::plan::{Copies, CopiesLog, Row, Under};
@@ -33,10 +34,15 @@ impl Devices for Words<'_, '_> {
 }
 
 impl Slots<'_> {
-    /// The target of a mirror's row, assembled from what is on its metadata or log devices.
+    /// The target of a mirror's row. One that is only read is assembled from what is on its metadata
+    /// or log devices here and now.
     pub(super) fn copies(&mut self, copies: &Copies, row: &Row) -> Result<Box<dyn Target>> {
         let refused = |what: String| EngineError::Mirror { what };
         let mut config = self.config(copies, row)?;
+        if self.write {
+            let target = Replica::new(config).map_err(|what| refused(what.into()))?;
+            return Ok(Box::new(target));
+        }
         // dm-mirror's log does not know of legs that are not there.
         let any = copies.legs.iter().any(|leg| leg.whole);
         if !matches!(copies.log, CopiesLog::Raid { .. }) && any {

@@ -246,6 +246,19 @@ impl Plan {
         self
     }
 
+    /// Is a mirror among its devices that would hold writes back until it is repaired? The log of
+    /// dm-mirror cannot say that a copy has missed a write.
+    pub fn holds_writes(&self) -> bool {
+        let mut rows = self.devices.iter().flat_map(|d| &d.rows);
+        rows.any(|row| match &row.map {
+            super::Map::Copies(copies) => {
+                let logged_with_legs = matches!(copies.log, CopiesLog::Raid { .. });
+                !logged_with_legs && copies.legs.iter().any(|leg| !leg.whole)
+            }
+            _ => false,
+        })
+    }
+
     /// Is a mirror among its devices?
     pub fn has_copies(&self) -> bool {
         let mut rows = self.devices.iter().flat_map(|d| &d.rows);

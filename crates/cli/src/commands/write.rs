@@ -1,6 +1,7 @@
 //! `write`: standard input into an LV, through the engine in this process.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use ulvm::activate::open::How;
 use ulvm::error::{Error, Kind, Result};
@@ -9,6 +10,9 @@ use ulvm_engine::sync::{RUN, SyncDevice};
 use super::content::{bytes, io_error, lv_operand, open_lv};
 use crate::args::{Args, Opt};
 use crate::context::Context;
+
+/// How long mirrors may take to come to rest.
+const STOP: Duration = Duration::from_secs(60);
 
 /// Writes all of standard input, and flushes before it ends with success.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
@@ -33,7 +37,8 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     let written = copy_in(&mut device, &name, offset, size);
     // What was written before an error is made durable all the same.
     let flushed = device.flush().map_err(|e| io_error(&name, e));
-    written.and(flushed)
+    let stopped = device.stop(STOP).map_err(engine);
+    written.and(flushed).and(stopped)
 }
 
 fn too_much(name: &str, size: u64) -> Error {

@@ -42,10 +42,8 @@ fn build(
     devices: &mut dyn Devices,
 ) -> Result<Box<dyn Target>, ArgError> {
     let config = line(args, len, devices)?;
-    config.check().map_err(|what| args.at_last(what))?;
-    Ok(Box::new(Replica {
-        mirror: Arc::new(Mirror::new(config)),
-    }))
+    let target = Replica::new(config).map_err(|what| args.at_last(what))?;
+    Ok(Box::new(target))
 }
 
 /// A mirror that queues run. Whichever queue tells the machine something carries out what it asks
@@ -170,6 +168,13 @@ impl Mirror {
         devices
     }
 
+    /// Begins nothing in the background any more, until it is told otherwise or made anew.
+    pub(crate) fn freeze(&self) {
+        let now = self.clock();
+        // One that does not run does nothing in the background.
+        let _ = self.lock().machine.ask(now, Message::Frozen);
+    }
+
     /// How it is now.
     pub fn status(&self) -> Status {
         self.lock().machine.status()
@@ -236,6 +241,17 @@ fn raid_status(config: &Config, status: &Status) -> String {
     };
     let (n, len, mismatches) = (status.legs.len(), config.len, status.mismatches);
     format!("raid1 {n} {health} {done}/{len} {action} {mismatches} 0 -")
+}
+
+impl Replica {
+    /// That is assembled with its first request. Fails, with what is wrong, if the parts of the
+    /// configuration do not fit together.
+    pub fn new(config: Config) -> Result<Self, &'static str> {
+        config.check()?;
+        Ok(Self {
+            mirror: Arc::new(Mirror::new(config)),
+        })
+    }
 }
 
 impl Target for Replica {

@@ -18,7 +18,7 @@ pub fn cases(suite: &mut Suite) {
     suite.case("activation::events::follow", &FUSE, follow);
 }
 
-fn events(host: &Host) -> Result<Vec<Value>, String> {
+pub fn events(host: &Host) -> Result<Vec<Value>, String> {
     let done = host.ok("events --json")?;
     let lines = done.out();
     let lines = lines.lines().map(serde_json::from_str::<Value>);
@@ -26,7 +26,7 @@ fn events(host: &Host) -> Result<Vec<Value>, String> {
 }
 
 /// Waits until enough has been told.
-fn until(host: &Host, enough: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>, String> {
+pub fn until(host: &Host, enough: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>, String> {
     let began = Instant::now();
     loop {
         let events = events(host)?;

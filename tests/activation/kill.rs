@@ -8,21 +8,23 @@ use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 use ulvm_test_support::{ensure, process};
 
+use crate::disk;
 use crate::host::{FUSE, Host, LOOP};
+use crate::kernel_log::KernelLog;
 
 /// Kills in the sample that every run takes; `ULVM_KILLS` gives another number.
 const KILLS: u64 = 20;
 
 pub fn cases(suite: &mut Suite) {
     let mut fio = LOOP.to_vec();
-    fio.push(Need::Program("fio"));
+    fio.extend([Need::Program("fio"), Need::Program("dmesg")]);
     suite.case(
         "activation::kill::loop_device_sees_a_pause",
         &fio,
         loop_device,
     );
     let mut fio = FUSE.to_vec();
-    fio.push(Need::Program("fio"));
+    fio.extend([Need::Program("fio"), Need::Program("dmesg")]);
     suite.case("activation::kill::file_sees_a_pause", &fio, file);
     let mut fio = LOOP.to_vec();
     fio.push(Need::Program("fio"));
@@ -35,11 +37,11 @@ pub fn cases(suite: &mut Suite) {
 }
 
 fn loop_device() -> Outcome {
-    under_load("loop")
+    bare("loop")
 }
 
 fn file() -> Outcome {
-    under_load("fuse")
+    bare("fuse")
 }
 
 fn kills() -> u64 {
@@ -84,23 +86,37 @@ pub fn end_load(mut fio: Child) -> Outcome {
     Ok(())
 }
 
-fn under_load(export: &str) -> Outcome {
-    let host = Host::new()?;
-    host.ok(&format!("lvchange -ay --export {export} vg/linear"))?;
-    if host.status()?["kill"]["worker_survived"] == false {
-        return Err("this kernel does not send requests again (before 6.9)".into());
+/// What kills came to.
+pub struct Kills {
+    number: u64,
+    landed: u64,
+    resent: u64,
+    pause_us: u64,
+}
+
+impl std::fmt::Display for Kills {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} kills, {} of them with requests in flight, {} requests sent again, the longest pause {} us",
+            self.number, self.landed, self.resent, self.pause_us
+        )
     }
-    let node = host.node("vg/linear")?.display().to_string();
-    let mut fio = load(&node, &host.images().path(""))?;
-    std::thread::sleep(Duration::from_millis(500));
-    let (mut resent, mut landed, mut n) = (0, 0, 0);
-    // A kill counts if it met requests that the worker had taken and not answered.
-    while landed < kills() {
-        n += 1;
-        ensure!(
-            n <= 5 * kills(),
-            "only {landed} of {n} kills met requests in flight"
-        );
+}
+
+/// Kills the worker until that many kills have met requests that it had taken and not answered.
+/// The load must go on all the time.
+pub fn under_load(host: &Host, fio: &mut Child, wanted: u64) -> Result<Kills, String> {
+    let mut kills = Kills {
+        number: 0,
+        landed: 0,
+        resent: 0,
+        pause_us: 0,
+    };
+    while kills.landed < wanted {
+        kills.number += 1;
+        let n = kills.number;
+        ensure!(n <= 5 * wanted, "too few meet requests in flight: {kills}");
         host.kill("worker_pid")?;
         let began = Instant::now();
         // Until the next one serves, and has answered what was sent again.
@@ -111,24 +127,36 @@ fn under_load(export: &str) -> Outcome {
             );
         }
         std::thread::sleep(Duration::from_millis(60));
-        let now = host.status()?["resent"].as_u64().unwrap_or(0);
-        landed += u64::from(now > resent);
-        resent = now;
-        if let Some(status) = fio.try_wait().map_err(|e| e.to_string())? {
-            let out = fio.wait_with_output().map_err(|e| e.to_string())?;
-            return Err(format!(
-                "kill {n}: fio ended ({status}): {}{}",
-                String::from_utf8_lossy(&out.stdout),
-                String::from_utf8_lossy(&out.stderr)
-            ));
-        }
+        let status = host.status()?;
+        let resent = status["resent"].as_u64().unwrap_or(0);
+        kills.landed += u64::from(resent > kills.resent);
+        kills.resent = resent;
+        let pause = status["pause_us"].as_u64().unwrap_or(0);
+        kills.pause_us = kills.pause_us.max(pause);
+        let ended = fio.try_wait().map_err(|e| e.to_string())?;
+        ensure!(ended.is_none(), "kill {n}: the load ended ({ended:?})");
     }
-    let status = host.status()?;
+    Ok(kills)
+}
+
+/// On the bare volume.
+fn bare(export: &str) -> Outcome {
+    let host = Host::new()?;
+    host.ok(&format!("lvchange -ay --export {export} vg/linear"))?;
+    if host.status()?["kill"]["worker_survived"] == false {
+        return Err("this kernel does not send requests again (before 6.9)".into());
+    }
+    let log = KernelLog::begin()?;
+    let node = host.node("vg/linear")?;
+    let mut fio = load(&node.display().to_string(), &host.images().path(""))?;
+    std::thread::sleep(Duration::from_millis(500));
+    let kills = under_load(&host, &mut fio, kills());
     end_load(fio)?;
-    println!(
-        "{export}: {n} kills, {landed} of them with requests in flight, {resent} requests sent again, the last pause {} us",
-        status["pause_us"]
-    );
+    println!("{export}: {}", kills?);
+    if export == "loop" {
+        let errors = log.errors(&disk::name(&node))?;
+        ensure!(errors.is_empty(), "the kernel's log: {errors:?}");
+    }
     host.ok("lvchange -an vg/linear").map(drop)
 }
 

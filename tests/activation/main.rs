@@ -4,13 +4,18 @@ mod changes;
 mod choices;
 mod claims;
 mod daemon;
+mod disk;
+mod endurance;
 mod events;
+mod faults;
 mod fence;
 mod filesystems;
 mod host;
+mod kernel_log;
 mod kill;
 mod nbd;
 mod service;
+mod slow;
 mod upgrade;
 mod volumes;
 mod watch;
@@ -26,7 +31,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(37);
+    let mut suite = Suite::new(69);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     changes::cases(&mut suite);
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
     watch::cases(&mut suite);
     kill::cases(&mut suite);
     fence::cases(&mut suite);
+    faults::cases(&mut suite);
+    endurance::cases(&mut suite);
     events::cases(&mut suite);
     filesystems::cases(&mut suite);
     nbd::cases(&mut suite);

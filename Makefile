@@ -39,6 +39,7 @@ endif
 
 UNITS := $(wildcard dist/systemd/*)
 RULES := $(wildcard dist/udev/*.rules)
+LVM2  := $(wildcard dist/lvm2/*.conf)
 DOCS  := README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md)
 
 .PHONY: build install install-program install-links deb
@@ -56,7 +57,7 @@ install-program: build
 	install -d $(DESTDIR)$(SHAREDIR)/fish/vendor_completions.d
 	$(PROGRAM) completions fish >$(DESTDIR)$(SHAREDIR)/fish/vendor_completions.d/ulvm.fish
 	install -d $(DESTDIR)$(DOCDIR)
-	install -m 0644 $(DOCS) $(DESTDIR)$(DOCDIR)
+	install -m 0644 $(DOCS) $(LVM2) $(DESTDIR)$(DOCDIR)
 ifneq ($(UNITS),)
 	install -d $(DESTDIR)$(UNITDIR)
 	set -e; for unit in $(UNITS); do \

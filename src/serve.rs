@@ -11,6 +11,7 @@ use ulvm_engine::export::{fuse, nbd, ublk};
 use ulvm_engine::queue::Engine;
 use ulvm_engine::sync::SyncDevice;
 
+use crate::daemon::marks::Marks;
 use crate::daemon::ublk::{FOREGROUND, clean_stopped};
 use crate::error::{Error, Kind, Result};
 use crate::host::allow_open_files;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub fuse: Option<PathBuf>,
     /// As block devices of the kernel's ublk driver.
     pub ublk: bool,
+    /// Where it is told which of those are volumes ([`Marks`]).
+    pub run_dir: PathBuf,
     /// Settings of the engine.
     pub engine: ulvm_engine::limits::Settings,
     /// What one NBD client may cost.
@@ -74,7 +77,7 @@ pub fn serve(plan: Plan, ready: impl FnOnce(&[String])) -> Result<()> {
         None => None,
     };
     let blocks = match plan.ublk {
-        true => Some(Blocks::show(&running, &plan.devices, &mut places)?),
+        true => Some(Blocks::show(&running, &plan, &mut places)?),
         false => None,
     };
     ready(&places);
@@ -109,27 +112,26 @@ fn mount(
 /// Block devices of ublk. They end with this process, however it ends.
 struct Blocks {
     control: ublk::Control,
+    marks: Marks,
     added: Vec<ublk::Added>,
 }
 
 impl Blocks {
-    fn show(
-        running: &Engine,
-        devices: &[(String, Arc<Device>)],
-        places: &mut Vec<String>,
-    ) -> Result<Self> {
+    fn show(running: &Engine, plan: &Plan, places: &mut Vec<String>) -> Result<Self> {
         let control = ublk::Control::open(ublk::Limits::default()).map_err(engine)?;
         clean_stopped(&control);
+        let marks = Marks::of(&plan.run_dir);
+        marks.prune();
         let budget = ublk::Budget::of_this_user();
         let servers = ublk::Servers::start(running, budget, None).map_err(engine)?;
         let mut blocks = Self {
             control,
+            marks,
             added: Vec::new(),
         };
-        for (name, device) in devices {
-            let node = blocks
-                .one(running, &servers, device)
-                .map_err(|e| Error::new(Kind::Io, format!("{name}: {e}")).with_source(e))?;
+        for (name, device) in &plan.devices {
+            let shown = blocks.one(running, &servers, device);
+            let node = shown.map_err(|e| Error::new(Kind::Io, format!("{name}: {e}")))?;
             places.push(node.display().to_string());
         }
         Ok(blocks)
@@ -140,13 +142,20 @@ impl Blocks {
         running: &Engine,
         servers: &ublk::Servers,
         device: &Arc<Device>,
-    ) -> std::result::Result<PathBuf, EngineError> {
+    ) -> std::result::Result<PathBuf, String> {
+        let told = |e: EngineError| e.to_string();
         let shape = ublk::Shape::of(device);
         let end = ublk::End::Fails;
-        let added = self.control.add(running.queues(), shape, end, FOREGROUND)?;
+        let added = self.control.add(running.queues(), shape, end, FOREGROUND);
+        let added = added.map_err(told)?;
         self.added.push(added);
-        servers.serve(added.place(), device)?;
-        self.control.start(added, std::process::id())
+        // A user's devices are no concern of the system's rules, and its run directory may not be there.
+        if rustix::process::geteuid().is_root() {
+            self.marks.set(added.id)?;
+        }
+        servers.serve(added.place(), device).map_err(told)?;
+        let pid = std::process::id();
+        self.control.start(added, pid).map_err(told)
     }
 
     /// Waits while a device is mounted or otherwise claimed, and removes it. What its users have written is with the
@@ -178,6 +187,7 @@ impl Drop for Blocks {
         for added in &self.added {
             let _ = self.control.stop(added.id);
             let _ = self.control.delete(added.id);
+            let _ = self.marks.clear(added.id);
         }
     }
 }

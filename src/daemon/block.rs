@@ -5,6 +5,7 @@ use std::io;
 use ulvm_engine::export::ublk::{Control, Shape};
 
 use super::hub::Entry;
+use super::marks::Marks;
 use super::nodes;
 use super::order::Order;
 use super::proto::{Export, NewDevice};
@@ -49,7 +50,10 @@ impl Supervisor {
         let started = self.start_block(control, in_flight, number, &entry, &node);
         if started.is_err() {
             self.set_block(number, None);
-            ublk::give_up(control, node.id);
+            // What does not go now is removed by the next start of a daemon.
+            let _ = ublk::end(control, &node);
+            let _ = ublk::remove(control, &node);
+            self.unmark(&node);
         }
         started
     }
@@ -62,6 +66,7 @@ impl Supervisor {
         entry: &Entry,
         node: &UblkNode,
     ) -> Result<(), String> {
+        self.marks().set(node.id)?;
         let order = Order::Ublk(node.order(number));
         self.hub
             .order(&order, &[in_flight.descriptor()], |_, _| ())?;
@@ -100,15 +105,17 @@ impl Supervisor {
         let Some(node) = self.entry(number)?.ublk else {
             return Ok(());
         };
+        let control = ublk::control()?;
+        let failed = |e: String| format!("{name}: {e}");
+        if !ublk::is_there(&control, &node).map_err(failed)? {
+            self.set_block(number, None);
+            self.marks().prune();
+            return Ok(());
+        }
         let claimed = ublk::claim(&node).map_err(|e| match e.kind() {
             io::ErrorKind::ResourceBusy => format!("{name}: in use"),
             _ => format!("{name}: {e}"),
-        });
-        // One that is past saving has no block device any more.
-        let claimed = match node.phase {
-            Phase::Ending => None,
-            Phase::Made | Phase::Serving | Phase::Taking => claimed?,
-        };
+        })?;
         let note = {
             let mut note = self.entry(number)?.note();
             note.ublk = Some(UblkNode {
@@ -125,13 +132,11 @@ impl Supervisor {
                     entry.ublk = ublk;
                 }
             })?;
-        let control = ublk::control()?;
-        let stopped = control.stop(node.id).map_err(|e| format!("{name}: {e}"));
+        let ended = ublk::end(&control, &node);
         drop(claimed);
-        stopped?;
-        control
-            .delete(node.id)
-            .map_err(|e| format!("{name}: {e}"))?;
+        ended.map_err(failed)?;
+        ublk::remove(&control, &node).map_err(failed)?;
+        self.unmark(&node);
         self.set_block(number, None);
         Ok(())
     }
@@ -146,5 +151,14 @@ impl Supervisor {
 
     fn mark(&self) -> u64 {
         ublk::mark(self.folder.parent().unwrap_or(&self.folder))
+    }
+
+    fn marks(&self) -> Marks {
+        Marks::of(self.folder.parent().unwrap_or(&self.folder))
+    }
+
+    fn unmark(&self, node: &UblkNode) {
+        // One that stays tells of a device that is not there; the next start takes it away.
+        let _ = self.marks().clear(node.id);
     }
 }

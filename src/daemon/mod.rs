@@ -14,6 +14,7 @@
 //! * `standing`: what a kill means, and what keeps the system from stopping processes;
 //! * `claims`: what live devices lie on, told to other programs;
 //! * `watch`, `guard`: whether live volumes still own what they lie on;
+//! * [`marks`]: which block devices are volumes, told to udev;
 //! * `takeover`: from a supervisor that has died; [`replace`]: by another program;
 //! * `holdings`, `nodes`, `nbd`, [`ublk`], `process`, `channel`: backing devices, loop devices and
 //!   links, the NBD server's sockets, ublk devices, processes, messages.
@@ -28,6 +29,7 @@ pub mod events;
 mod guard;
 mod holdings;
 mod hub;
+pub mod marks;
 mod nbd;
 mod news;
 mod nodes;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ulvm_engine::export::ublk::Control;
 
 use super::channel::Channel;
+use super::events::Class;
 use super::hub::{Hub, must};
 use super::order::Order;
 use super::ublk::{self, InFlight, Next, Phase, UblkNode};
@@ -68,17 +69,28 @@ impl Hub {
 
     /// From here on a death of the new worker leaves the device half taken over.
     fn begin(&self, control: &Control, number: u32, node: &UblkNode) -> bool {
-        if control.start_recovery(node.id).is_err() {
+        let there = ublk::is_there(control, node).unwrap_or(false);
+        if !there || control.start_recovery(node.id).is_err() {
             return false;
         }
         self.set_phase(number, Phase::Taking);
         true
     }
 
-    /// Its requests fail, which is better than that they wait for ever.
+    /// Its requests fail, which is better than that they wait for ever. Its block device goes; links to
+    /// that lead nowhere, since it keeps its number until it is deactivated.
     fn give_up(&self, control: &Control, number: u32, node: &UblkNode) {
         self.set_phase(number, Phase::Ending);
-        ublk::give_up(control, node.id);
+        if let Err(error) = ublk::end(control, node) {
+            let text = format!("a ublk device is past saving and does not end: {error}");
+            return self.events().tell(Class::Error, None, text);
+        }
+        self.note(|state| {
+            let entry = state.devices.get_mut(&number);
+            if let Some(node) = entry.and_then(|e| e.ublk.as_mut()) {
+                node.node = None;
+            }
+        });
     }
 
     fn set_phase(&self, number: u32, phase: Phase) {

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags};
 use super::channel::Channel;
 use super::events::{Class, Commands, Events};
 use super::hub::{Before, Hub};
+use super::marks::Marks;
 use super::nbd::{self, NbdHeld};
 use super::nodes;
 use super::order::Order;
@@ -255,7 +256,9 @@ fn lock(run_dir: &Path, handed_on: Option<OwnedFd>) -> Result<File> {
 /// Takes away what a daemon that died with its worker has left.
 fn clean(folder: &Path) {
     nodes::detach_dead(folder);
-    ublk::clean(ublk::mark(folder.parent().unwrap_or(folder)));
+    let run_dir = folder.parent().unwrap_or(folder);
+    ublk::clean(ublk::mark(run_dir));
+    Marks::of(run_dir).prune();
     for _ in 0..8 {
         if !Mounts::read().has_folder(folder) {
             break;

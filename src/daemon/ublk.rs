@@ -17,16 +17,21 @@ use ulvm_engine::export::ublk::{Added, Control, End, Features, Limits, Place, Sh
 use super::nodes::LoopNode;
 use super::order::UblkOrder;
 
-/// What the marks of all our devices begin with: "ulvm".
-const MARK: u64 = 0x756c_766d << 32;
+/// What the marks of all our devices begin with: "ul". Then come the daemon (32 bits; none for a server
+/// in the foreground) and the device (16 bits).
+const MARK: u64 = 0x756c << 48;
+/// The part that tells devices of a daemon apart.
+const NONCE: u64 = 0xffff;
 /// Queues that are counted: more than an engine has.
 const QUEUES_MAX: usize = 512;
 
 /// A ublk device of ours.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct UblkNode {
-    /// The kernel's number of it.
+    /// The kernel's number of it. Others may have it once the device is gone.
     pub id: u32,
+    /// What the kernel keeps with it: so it is known again.
+    pub mark: u64,
     /// Its queues.
     pub queues: u16,
     /// Requests of each.
@@ -117,12 +122,19 @@ pub fn control() -> Result<Control, String> {
     Control::open(Limits::default()).map_err(|e| e.to_string())
 }
 
-/// Makes a device; its block device is not there yet.
-pub fn make(control: &Control, queues: usize, shape: Shape, mark: u64) -> Result<UblkNode, String> {
+/// Makes a device of the daemon with that mark; its block device is not there yet.
+pub fn make(
+    control: &Control,
+    queues: usize,
+    shape: Shape,
+    daemon: u64,
+) -> Result<UblkNode, String> {
+    let mark = daemon | nonce();
     let added = control.add(queues, shape, End::Waits, mark);
     let added = added.map_err(|e| e.to_string())?;
     Ok(UblkNode {
         id: added.id,
+        mark,
         queues: added.queues,
         depth: added.depth,
         recovers: added.recovers,
@@ -138,20 +150,43 @@ pub fn start(control: &Control, node: &UblkNode, pid: u32) -> Result<LoopNode, S
     LoopNode::of(&path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-/// Makes sure that nobody uses a device, for as long as the result is kept. `ResourceBusy` if
-/// somebody does.
+/// Makes sure that nobody uses a device, for as long as the result is kept; none if there is nothing to use.
+/// `ResourceBusy` if somebody does.
 pub fn claim(node: &UblkNode) -> io::Result<Option<OwnedFd>> {
-    match &node.node {
-        Some(block) => seize(&block.path).map(Some),
-        None => Ok(None),
+    let Some(block) = &node.node else {
+        return Ok(None);
+    };
+    match seize(&block.path) {
+        // An end that was begun and did not come to its end.
+        Err(e) if node.phase == Phase::Ending && e.kind() != io::ErrorKind::ResourceBusy => {
+            Ok(None)
+        }
+        seized => seized.map(Some),
     }
 }
 
-/// Ends a device and removes it; requests that are under way fail.
-pub fn give_up(control: &Control, id: u32) {
-    // What does not end now is tried again by the next start.
-    let _ = control.stop(id);
-    let _ = control.delete(id);
+/// Is the device of this number still that one? Somebody may have removed it, and another one may have its
+/// number.
+pub fn is_there(control: &Control, node: &UblkNode) -> Result<bool, String> {
+    let info = control.info(node.id).map_err(|e| e.to_string())?;
+    Ok(info.is_some_and(|info| info.mark == node.mark))
+}
+
+/// Ends a device; requests that are under way fail. It keeps its number, so that nobody who knows it by
+/// that meets another device.
+pub fn end(control: &Control, node: &UblkNode) -> Result<(), String> {
+    match is_there(control, node)? {
+        true => control.stop(node.id).map_err(|e| e.to_string()),
+        false => Ok(()),
+    }
+}
+
+/// Removes a device that was ended. It is no error if it is gone.
+pub fn remove(control: &Control, node: &UblkNode) -> Result<(), String> {
+    match is_there(control, node)? {
+        true => control.delete(node.id).map_err(|e| e.to_string()),
+        false => Ok(()),
+    }
 }
 
 /// The mark of the devices of a daemon.
@@ -161,12 +196,18 @@ pub fn mark(run_dir: &Path) -> u64 {
     let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
     });
-    MARK | u64::from(hash)
+    MARK | u64::from(hash) << NONCE.count_ones()
+}
+
+/// A number that another device with the same kernel's number hardly has.
+fn nonce() -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(std::process::id()) & NONCE
 }
 
 /// Is this the mark of one of our devices, whichever daemon's?
 pub fn is_mark(mark: u64) -> bool {
-    mark & 0xffff_ffff_0000_0000 == MARK
+    mark >> 48 == MARK >> 48
 }
 
 /// Removes what a dead daemon has left: devices with its mark.
@@ -180,9 +221,11 @@ pub fn clean(mark: u64) {
     };
     for id in ids {
         if let Ok(Some(info)) = control.info(id)
-            && info.mark == mark
+            && info.mark & !NONCE == mark
         {
-            give_up(&control, id);
+            // What does not end now is tried again by the next start.
+            let _ = control.stop(id);
+            let _ = control.delete(id);
         }
     }
 }
@@ -230,9 +273,13 @@ pub fn may_resize() -> Result<(), String> {
 
 /// Gives a device a new size, in bytes.
 pub fn resize(node: &UblkNode, size: u64) -> Result<(), String> {
-    control()?
-        .update_size(node.id, size)
-        .map_err(|e| e.to_string())
+    let control = control()?;
+    match is_there(&control, node)? {
+        true => control
+            .update_size(node.id, size)
+            .map_err(|e| e.to_string()),
+        false => Err(format!("/dev/ublkb{} is somebody else's", node.id)),
+    }
 }
 
 /// Requests that a worker has and has not answered, kept where they outlive it.
@@ -285,6 +332,7 @@ mod tests {
     fn node(phase: Phase, recovers: bool) -> UblkNode {
         UblkNode {
             id: 0,
+            mark: MARK,
             queues: 2,
             depth: 64,
             recovers,
@@ -309,6 +357,11 @@ mod tests {
         let (a, b) = (mark(Path::new("/run/ulvm")), mark(Path::new("/run/other")));
         assert!(a != b && is_mark(a) && is_mark(b) && !is_mark(0));
         assert_eq!(a, mark(Path::new("/run/ulvm")));
+        assert!(
+            a & NONCE == 0 && a != FOREGROUND,
+            "room for the device's own part"
+        );
+        assert!(is_mark(a | NONCE) && (a | NONCE) & !NONCE == a);
     }
 
     #[test]

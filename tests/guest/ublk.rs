@@ -50,6 +50,20 @@ cat /sys/block/ublkb0/queue/fua >/out/fua
 cat /sys/block/ublkb0/queue/write_cache >/out/cache
 cat /sys/block/ublkb0/size /sys/block/ublkb1/size >/out/sizes
 ulvm lvs --noheadings -o lv_name,lv_active,lv_kernel_major vg >/out/lvs
+ls /run/ulvm/marks >/out/marks
+# Requests of a suspended device wait; memory that others need they have none.
+ulvm dmsetup suspend vg-linear
+held=
+for n in $(seq 40); do
+  dd if=/dev/zero of=/dev/vg/linear bs=1M count=1 seek=$((n % 19)) oflag=direct conv=notrunc 2>/dev/null &
+  held="$held $!"
+done
+sleep 1
+timeout 100 fio --name=beside --filename=/dev/vg/striped --bs=1m --rw=write --size=16m --direct=1 --iodepth=16 \
+  --ioengine=libaio --verify=crc32c --verify_fatal=1 --output=/run/fio && echo fine >/out/beside || echo stuck >/out/beside
+for n in $held; do kill -0 $n || echo answered; done >/out/answered
+ulvm dmsetup resume vg-linear
+wait $held
 mkfs.ext4 -q /dev/vg/linear
 mkdir -p /run/a
 mount -t ext4 /dev/vg/linear /run/a
@@ -153,6 +167,9 @@ fn kills() -> Outcome {
         .lines()
         .filter(|l| l.contains("active") && l.contains("259"));
     ensure!(active.count() == 2, "lvs: {lvs}");
+    is(&report, "marks", "ublkb0\nublkb1")?;
+    is(&report, "beside", "fine")?;
+    is(&report, "answered", "")?;
     let refused = report.text("refused")?;
     ensure!(refused.contains("vg/linear in use"), "refusal: {refused}");
     for file in ["a", "b"] {

@@ -59,6 +59,7 @@ pub fn serve_devices(
         nbd: addresses,
         fuse,
         ublk,
+        run_dir: ctx.settings().env.run_dir(),
         engine,
         limits,
     };

@@ -31,10 +31,13 @@ impl Budget {
 const AMPLE: [(usize, usize); 3] = [(4 << 10, 256), (64 << 10, 128), (1 << 20, 8)];
 const SMALL: [(usize, usize); 3] = [(4 << 10, 64), (64 << 10, 12), (1 << 20, 2)];
 
+/// Lengths of buffers that there are.
+pub(crate) const CLASSES: usize = 3;
+
 /// Buffers of three lengths.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    free: [Vec<Buf>; 3],
+    free: [Vec<Buf>; CLASSES],
     pinned: Option<Pinned>,
 }
 
@@ -72,6 +75,23 @@ impl Memory {
             buf.set_len(len);
             buf
         })
+    }
+
+    /// The number of the least length that `len` bytes fit into; none for more than any.
+    pub(crate) fn class(len: usize) -> Option<usize> {
+        SMALL.iter().position(|(cap, _)| *cap >= len)
+    }
+
+    /// How many buffers of a length are free.
+    pub(crate) fn free(&self, class: usize) -> usize {
+        self.free.get(class).map_or(0, Vec::len)
+    }
+
+    /// A buffer of that length, as [`Self::take`] has it.
+    pub(crate) fn take_of(&mut self, class: usize, len: usize) -> Option<Buf> {
+        let mut buf = self.free.get_mut(class)?.pop()?;
+        buf.set_len(len);
+        Some(buf)
     }
 
     /// A buffer of the greatest length.

@@ -259,14 +259,22 @@ impl Control {
         }
     }
 
-    /// Ends a device; requests that come now fail. Its server is told so, and lets go of it.
+    /// Ends a device; requests that come now fail. Its server is told so, and lets go of it. Done if
+    /// there is none of this number.
     pub fn stop(&self, id: u32) -> Result<(), Error> {
-        self.plain(ControlOp::StopDev, id, 0, "stopping a ublk device")
+        self.until_gone(ControlOp::StopDev, id, "stopping a ublk device")
     }
 
-    /// Removes a device. Waits until its server has let go of it.
+    /// Removes a device. Waits until its server has let go of it. Done if there is none of this number.
     pub fn delete(&self, id: u32) -> Result<(), Error> {
-        self.plain(ControlOp::DelDev, id, 0, "removing a ublk device")
+        self.until_gone(ControlOp::DelDev, id, "removing a ublk device")
+    }
+
+    fn until_gone(&self, op: ControlOp, id: u32, what: &'static str) -> Result<(), Error> {
+        match self.raw(op, id, 0, &[], self.limits.waiting) {
+            Ok(_) | Err(Errno::NODEV) => Ok(()),
+            Err(e) => Err(os(what)(e)),
+        }
     }
 
     /// Makes a device ready for another server, once the kernel has seen that the old one is gone.

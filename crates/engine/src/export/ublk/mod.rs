@@ -4,6 +4,7 @@
 //!
 //! * [`params`]: what the kernel is told of a device, and what a request's descriptor says;
 //! * [`control`]: making, starting, taking over and removing devices;
+//! * `lender`: which device gets memory for a request;
 //! * `server`: the task on each engine queue that answers the kernel.
 //!
 //! A device has as many queues as the engine, and each is served by the engine queue of its number,
@@ -17,6 +18,7 @@
 //! character device open: the kernel takes it for alive as long as somebody has.
 
 pub mod control;
+mod lender;
 pub mod params;
 mod server;
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::control::{char_path, open_char};
+use super::lender::{Held, Lender};
 use super::params::{Wish, place, token};
 use crate::buf::Buf;
 use crate::device::Device;
@@ -25,6 +26,11 @@ use crate::sys::ublk::{Descriptors, DeviceCmd, SharedCounters, Step};
 const NEED_GET_DATA: i32 = 1;
 /// How soon a command is given again that there was no room for.
 const AGAIN: Duration = Duration::from_millis(1);
+/// How soon, and after a while how seldom, it is looked whether a device is resumed that requests wait for.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
+/// Numbers of timers.
+const SOON: u64 = 0;
+const RESUMED: u64 = 1;
 
 /// A device to be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,15 +71,18 @@ impl Servers {
             let counters = in_flight.map(|fd| SharedCounters::map(fd, engine.queues()));
             let counters = counters.transpose().map_err(|e| failed(e.into()))?;
             let server = Server {
-                memory: Memory::new(budget),
+                lender: Lender::new(Memory::new(budget)),
                 attached: Vec::new(),
                 waiting: VecDeque::new(),
+                had: Vec::new(),
                 backlog: VecDeque::new(),
                 copying: 0,
                 under_way: 0,
                 told: 0,
                 counters,
                 timed: false,
+                look: LOOK.0,
+                looks: false,
                 stopping: false,
             };
             tasks.push(engine.spawn(Some(queue), Box::new(server)));
@@ -104,6 +113,8 @@ impl Servers {
                 descriptors,
                 device: Arc::clone(device),
                 places: vec![State::Asking; at.depth.into()],
+                held: Held::default(),
+                waiting: VecDeque::new(),
                 live: at.depth.into(),
             };
             self.tasks[queue].tell(Box::new(attached));
@@ -134,15 +145,21 @@ struct Attached {
     descriptors: Descriptors,
     device: Arc<Device>,
     places: Vec<State>,
+    /// Memory that its requests have.
+    held: Held,
+    /// Places with requests that wait for memory, the first first.
+    waiting: VecDeque<u16>,
     /// Places that are not over.
     live: usize,
 }
 
 struct Server {
-    memory: Memory,
+    lender: Lender,
     attached: Vec<Option<Attached>>,
-    /// Requests that wait for memory, the first first.
-    waiting: VecDeque<(u32, u16)>,
+    /// Devices with requests that wait for memory, each once; they take turns.
+    waiting: VecDeque<u32>,
+    /// Of those, while they are asked, who had something.
+    had: Vec<u32>,
     /// Commands that there was no room for.
     backlog: VecDeque<(u64, DeviceCmd)>,
     /// Answers whose memory is not back yet.
@@ -154,6 +171,9 @@ struct Server {
     counters: Option<SharedCounters>,
     /// A timer runs.
     timed: bool,
+    /// After what time it is looked again for devices that are resumed, and whether that timer runs.
+    look: Duration,
+    looks: bool,
     stopping: bool,
 }
 
@@ -212,10 +232,7 @@ impl Server {
         let state = attached.places.get(usize::from(tag)).copied();
         match (state, result) {
             (Some(State::Getting), 0) => self.write(cx, slot, tag, buf),
-            (Some(State::Asking), 0 | NEED_GET_DATA) => {
-                self.under_way += 1;
-                self.begin(cx, slot, tag);
-            }
+            (Some(State::Asking), 0 | NEED_GET_DATA) => self.arrived(cx, slot, tag),
             // The device is being stopped, or the kernel does not take us for its server.
             (Some(State::Getting), _) => {
                 self.under_way -= 1;
@@ -229,9 +246,7 @@ impl Server {
 
     /// Nothing comes in this place any more; with the last one the device is let go of.
     fn over(&mut self, slot: u32, tag: u16, buf: Option<Buf>) {
-        if let Some(buf) = buf {
-            self.memory.give(buf);
-        }
+        self.back(slot, buf);
         self.set(slot, tag, State::Over);
         let Some(attached) = self.at(slot) else {
             return;
@@ -246,19 +261,47 @@ impl Server {
         Wish::read(&self.at(slot)?.descriptors.get(tag)?)
     }
 
-    /// A request is there. A read or write begins with memory for it.
-    fn begin(&mut self, cx: &mut Cx<'_>, slot: u32, tag: u16) {
+    /// Memory for a request; none now, or because its device is suspended and would keep it.
+    fn lend(&mut self, slot: u32, len: u32) -> Option<Buf> {
+        let attached = self.attached.get_mut(slot as usize)?.as_mut()?;
+        match attached.device.suspended() {
+            true => None,
+            false => self.lender.lend(&mut attached.held, len as usize),
+        }
+    }
+
+    fn back(&mut self, slot: u32, buf: Option<Buf>) {
+        let Some(buf) = buf else {
+            return;
+        };
+        let attached = self.attached.get_mut(slot as usize);
+        let held = attached.and_then(|a| Some(&mut a.as_mut()?.held));
+        self.lender.back(held, buf);
+    }
+
+    /// A request is there. It waits behind those of its device that wait.
+    fn arrived(&mut self, cx: &mut Cx<'_>, slot: u32, tag: u16) {
+        self.under_way += 1;
+        let behind = self.at(slot).is_some_and(|a| !a.waiting.is_empty());
+        if behind || !self.begin(cx, slot, tag) {
+            self.wait(slot, tag);
+        }
+    }
+
+    /// A read or write begins with memory for it. False if there is none for it now.
+    fn begin(&mut self, cx: &mut Cx<'_>, slot: u32, tag: u16) -> bool {
         let request = match self.wish(slot, tag) {
-            Some(Wish::Read { offset, len }) => match self.memory.take(len as usize) {
+            Some(Wish::Read { offset, len }) => match self.lend(slot, len) {
                 Some(buf) => Request::read(offset, buf),
-                None => return self.wait(slot, tag),
+                None => return false,
             },
-            Some(Wish::Write { len, .. }) => match self.memory.take(len as usize) {
+            Some(Wish::Write { len, .. }) => match self.lend(slot, len) {
                 Some(buf) => {
                     self.set(slot, tag, State::Getting);
-                    return self.command(cx, slot, tag, Step::GetData(buf));
+                    self.command(cx, slot, tag, Step::GetData(buf));
+                    return true;
                 }
-                None => return self.wait(slot, tag),
+                None => return false,
             },
             Some(Wish::Flush) => Request::flush(),
             Some(Wish::Discard { offset, len }) => Request::discard(offset, len),
@@ -268,14 +311,52 @@ impl Server {
                 unmap,
                 fua,
             }) => Request::write_zeroes(offset, len, unmap, fua),
-            None => return self.answer(cx, slot, tag, -libc::EOPNOTSUPP, None),
+            None => {
+                self.answer(cx, slot, tag, -libc::EOPNOTSUPP, None);
+                return true;
+            }
         };
         self.submit(cx, slot, tag, request);
+        true
     }
 
     fn wait(&mut self, slot: u32, tag: u16) {
         self.set(slot, tag, State::Waiting);
-        self.waiting.push_back((slot, tag));
+        let Some(attached) = self.at(slot) else {
+            return;
+        };
+        attached.waiting.push_back(tag);
+        if attached.waiting.len() == 1 {
+            self.waiting.push_back(slot);
+        }
+    }
+
+    /// Begins what has waited and can begin now. A device that had something is the last next time.
+    fn retry(&mut self, cx: &mut Cx<'_>) {
+        self.lender.afresh();
+        for _ in 0..self.waiting.len() {
+            let Some(slot) = self.waiting.pop_front() else {
+                break;
+            };
+            let mut began = false;
+            while let Some(tag) = self.first_waiting(slot) {
+                if !self.begin(cx, slot, tag) {
+                    break;
+                }
+                began = true;
+                self.at(slot).and_then(|a| a.waiting.pop_front());
+            }
+            match (self.first_waiting(slot), began) {
+                (None, _) => {}
+                (Some(_), true) => self.had.push(slot),
+                (Some(_), false) => self.waiting.push_back(slot),
+            }
+        }
+        self.waiting.extend(self.had.drain(..));
+    }
+
+    fn first_waiting(&mut self, slot: u32) -> Option<u16> {
+        self.at(slot)?.waiting.front().copied()
     }
 
     /// A write's data are there.
@@ -291,7 +372,7 @@ impl Server {
                 self.submit(cx, slot, tag, Request::write(offset, buf, fua));
             }
             _ => {
-                self.memory.give(buf);
+                self.back(slot, Some(buf));
                 self.answer(cx, slot, tag, -libc::EIO, None);
             }
         }
@@ -317,9 +398,7 @@ impl Server {
             // Memory has to be named even where there is nothing to copy.
             (OpKind::Read, buf) => buf,
             (_, buf) => {
-                if let Some(buf) = buf {
-                    self.memory.give(buf);
-                }
+                self.back(slot, buf);
                 None
             }
         };
@@ -340,23 +419,33 @@ impl Server {
                 self.give(cx, token, command);
             }
         }
-        for _ in 0..self.waiting.len() {
-            let before = self.waiting.len();
-            let Some((slot, tag)) = self.waiting.pop_front() else {
-                break;
-            };
-            self.begin(cx, slot, tag);
-            if self.waiting.len() == before {
-                // It waits again; it was the first, and stays that.
-                self.waiting.rotate_right(1);
-                break;
-            }
+        if self.waiting.is_empty() {
+            return self.give_again_soon(cx, false);
         }
+        self.retry(cx);
         // Memory of answers comes back when the queue goes round: it must not sleep before that.
-        let short = !self.waiting.is_empty() && self.copying > 0;
+        self.give_again_soon(cx, !self.waiting.is_empty() && self.copying > 0);
+        self.look_for_resumed(cx);
+    }
+
+    fn give_again_soon(&mut self, cx: &mut Cx<'_>, short: bool) {
         if !self.timed && (short || !self.backlog.is_empty()) {
             self.timed = true;
-            cx.timer(if short { Duration::ZERO } else { AGAIN }, 0);
+            cx.timer(if short { Duration::ZERO } else { AGAIN }, SOON);
+        }
+    }
+
+    /// Nobody tells of a device that is resumed while it has no request.
+    fn look_for_resumed(&mut self, cx: &mut Cx<'_>) {
+        let attached = &self.attached;
+        let of = |slot: &u32| attached.get(*slot as usize)?.as_ref();
+        let mut waiting = self.waiting.iter().filter_map(of);
+        if !waiting.any(|a| a.device.suspended()) {
+            self.look = LOOK.0;
+        } else if !self.looks {
+            self.looks = true;
+            cx.timer(self.look, RESUMED);
+            self.look = (self.look * 2).min(LOOK.1);
         }
     }
 
@@ -396,15 +485,16 @@ impl Task for Server {
             Event::Command(Commanded::Ended { token, result, buf }) => {
                 self.ended(cx, token, result, buf);
             }
-            Event::Command(Commanded::Taken { buf, .. }) => {
+            Event::Command(Commanded::Taken { token, buf }) => {
                 self.copying -= 1;
-                self.memory.give(buf);
+                self.back(place(token).0, Some(buf));
             }
             Event::Message(what) => {
                 if let Ok(attached) = what.downcast::<Attached>() {
                     self.attach(cx, *attached);
                 }
             }
+            Event::Timer(RESUMED) => self.looks = false,
             Event::Timer(_) => self.timed = false,
             Event::Stop => self.stopping = true,
             Event::Ready(..) => {}

@@ -206,6 +206,17 @@ fn block_kind(rdev: u64) -> DeviceKind {
     }
 }
 
+/// Number of the block device at a path; none if something else is there.
+pub fn block_number(path: &Path) -> io::Result<Option<(u32, u32)>> {
+    let meta = fs::metadata(path)?;
+    Ok(match block_kind(meta.rdev()) {
+        DeviceKind::Block { major, minor } if meta.file_type().is_block_device() => {
+            Some((major, minor))
+        }
+        _ => None,
+    })
+}
+
 fn major(kind: &DeviceKind) -> u32 {
     match kind {
         DeviceKind::Block { major, .. } => *major,

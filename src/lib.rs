@@ -26,6 +26,7 @@ pub mod lv_disk;
 pub mod lv_wipe;
 pub mod mirror_marks;
 mod mounts;
+pub mod online;
 pub mod partition;
 mod scan;
 pub mod serve;

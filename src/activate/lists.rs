@@ -2,8 +2,12 @@
 //! `activation/auto_activation_volume_list`, `activation/read_only_volume_list`. What entries mean:
 //! lvm.conf(5).
 
-use ulvm_metadata::model::{Lv, Vg};
+use ulvm_metadata::model::arena::Key;
+use ulvm_metadata::model::{Lv, LvKey, PvKey, Vg};
+use ulvm_metadata::ops::lv_tree::is_visible;
 use ulvm_metadata::tree::Node;
+
+use super::plan::{self, Missing};
 
 use crate::config::Config;
 use crate::host;
@@ -28,6 +32,27 @@ pub fn by_itself(config: &Config, vg: &Vg, lv: &Lv) -> bool {
 pub fn read_only(config: &Config, vg: &Vg, lv: &Lv) -> bool {
     let list = given(config, "activation/read_only_volume_list");
     list.is_some_and(|list| picks(&list, &host_tags(config), vg, lv))
+}
+
+/// Is the LV activated when its VG is told to be by an event? So say the marks in the metadata and the
+/// lists.
+pub fn by_event(config: &Config, vg: &Vg, lv: LvKey) -> bool {
+    let flags = &vg.lvs[lv].flags;
+    let alone = flags.no_autoactivate || vg.flags.no_autoactivate || flags.activation_skip;
+    let lists = || by_itself(config, vg, &vg.lvs[lv]) && may_activate(config, vg, &vg.lvs[lv]);
+    !alone && is_visible(vg, lv) && lists()
+}
+
+/// The PVs that LVs which are activated by an event lie on. What ulvm does not run is not waited for.
+pub fn needed_by_event(config: &Config, vg: &Vg) -> Vec<PvKey> {
+    let mut pvs: Vec<PvKey> = Vec::new();
+    for lv in vg.lvs.keys().filter(|lv| by_event(config, vg, *lv)) {
+        let planned = plan::plan(vg, lv, &|_| false, Missing::Refuse);
+        pvs.extend(planned.map(|plan| plan.pvs()).unwrap_or_default());
+    }
+    pvs.sort_unstable_by_key(|pv| pv.slot());
+    pvs.dedup_by_key(|pv| pv.slot());
+    pvs
 }
 
 fn given(config: &Config, path: &str) -> Option<Vec<String>> {

@@ -8,6 +8,7 @@
 //! ```
 //! Locks are held until the session is dropped or [`Session::unlock_all`] is called.
 
+pub mod appear;
 mod commit;
 #[cfg(test)]
 mod crash;

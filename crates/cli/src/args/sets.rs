@@ -610,6 +610,7 @@ pub const PVS: &[Opt] = &[
 ];
 /// Options of `pvscan` beside the common ones.
 pub const PVSCAN: &[Opt] = &[
+    Opt::Activate,
     Opt::Autoactivation,
     Opt::Cache,
     Opt::Checkcomplete,

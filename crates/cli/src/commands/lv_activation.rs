@@ -2,7 +2,7 @@
 
 use ulvm::activate::lists;
 use ulvm::activate::live::{Activation, Live, Place};
-use ulvm::activate::plan::Filler;
+use ulvm::activate::plan::{self, Filler, Missing};
 use ulvm::daemon::proto::Export;
 use ulvm::daemon::ublk;
 use ulvm::error::{Error, Kind, Result};
@@ -17,6 +17,9 @@ use super::vgcreate::dev_dir;
 use crate::args::{Args, Opt};
 use crate::context::Context;
 
+/// The word of `--autoactivation`: activation is asked for by an event.
+pub const EVENT: &str = "event";
+
 /// What a word of `--activate` asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
@@ -24,6 +27,8 @@ pub enum Wanted {
     On,
     /// Active, if it is one of those that are activated by themselves.
     Auto,
+    /// The same, by an event: what is missing may come with another.
+    Event,
     /// Not active.
     Off,
 }
@@ -65,9 +70,10 @@ pub fn activate(
 ) -> Result<()> {
     let flags = &read.vg.lvs[lv].flags;
     let alone = flags.no_autoactivate || read.vg.flags.no_autoactivate;
+    let by_itself = matches!(wanted, Wanted::Auto | Wanted::Event);
     let (config, vg, name) = (ctx.config(), &*read.vg, || full_name(&read.vg, lv));
     let alone = alone || !lists::by_itself(config, vg, &vg.lvs[lv]);
-    if wanted == Wanted::Auto && alone {
+    if by_itself && alone {
         return Ok(());
     }
     if !lists::may_activate(config, vg, &vg.lvs[lv]) {
@@ -86,10 +92,19 @@ pub fn activate(
     }
     let how = Activation {
         export: export(ctx, args),
-        missing: missing(ctx, args, Filler::Error),
+        missing: match wanted {
+            Wanted::Event if !args.has(Opt::ActivationMode) => Missing::Refuse,
+            _ => missing(ctx, args, Filler::Error),
+        },
         read_only: lists::read_only(config, vg, &vg.lvs[lv]),
     };
     live.activate(session, read, lv, how)
+}
+
+/// Are PVs missing that an LV lies on?
+pub fn lacks(read: &VgRead, lv: LvKey) -> bool {
+    let planned = plan::plan(&read.vg, lv, &|pv| read.pv(pv).missing, Missing::Refuse);
+    matches!(planned, Err(plan::PlanError::Missing { .. }))
 }
 
 /// `--export`, else a block device for root and a file for others.

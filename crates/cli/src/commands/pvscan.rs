@@ -1,5 +1,7 @@
 //! `pvscan`
 
+mod event;
+
 use ulvm::error::{Error, Result};
 
 use crate::args::{Args, Opt};
@@ -17,10 +19,22 @@ struct Line {
     free: u64,
 }
 
+/// Options that are about events.
+const EVENT_OPTIONS: [Opt; 8] = [
+    Opt::Cache,
+    Opt::ListVg,
+    Opt::ListLvs,
+    Opt::Activate,
+    Opt::Checkcomplete,
+    Opt::Vgonline,
+    Opt::Udevoutput,
+    Opt::Autoactivation,
+];
+
 /// Lists PVs, or says which VG a device belongs to.
 pub fn run(ctx: &Context, args: &Args) -> Result<()> {
-    if args.has(Opt::Cache) || args.has(Opt::ListVg) || args.has(Opt::ListLvs) {
-        return about_devices(ctx, args);
+    if EVENT_OPTIONS.iter().any(|o| args.has(*o)) {
+        return event::run(ctx, args);
     }
     if let Some(first) = args.operands().first() {
         return Err(Error::usage(format!(
@@ -48,17 +62,6 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         _ => ctx.terminal().line("No matching physical volumes found"),
     }
     Ok(())
-}
-
-/// `--listvg DEV`; nothing is kept online, so `--cache` alone has nothing to do.
-fn about_devices(ctx: &Context, args: &Args) -> Result<()> {
-    report::each(ctx, args, Base::Pv, &mut |row, _| {
-        if args.has(Opt::ListVg)
-            && let Some(vg) = row.vg()
-        {
-            ctx.terminal().line(&format!("VG {}", vg.name));
-        }
-    })
 }
 
 fn line(row: &Row<'_>) -> Option<Line> {

@@ -1,10 +1,12 @@
 //! vgchange
 
+use ulvm::activate::lists;
 use ulvm::error::{Error, Kind, Result};
 use ulvm::inventory::{MdaState, VgRead};
+use ulvm::online::{Members, Online};
 use ulvm::session::{Allow, LockMode, RandomIds, Session};
 use ulvm_metadata::model::LvKey;
-use ulvm_metadata::ops::lv_tree::is_visible;
+use ulvm_metadata::ops::lv_tree::{full_name, is_visible};
 use ulvm_metadata::ops::size::show;
 use ulvm_metadata::ops::vg_change::{VgChange, vg_change};
 use ulvm_metadata::ops::vg_create::{EXTENT_SIZE_MAX, check_policy};
@@ -235,9 +237,30 @@ fn confirm(session: &Session, question: &str, name: &str) -> Result<()> {
 
 /// `-a`, `--refresh`, `--monitor`, `--poll`: the metadata stay as they are.
 fn activate(ctx: &Context, args: &Args) -> Result<()> {
-    let wanted = lv_activation::wanted(args);
+    let mut wanted = lv_activation::wanted(args);
+    match (args.text(Opt::Autoactivation), wanted) {
+        (Some(word), _) if word != lv_activation::EVENT => {
+            let text = "Skip vgchange for unknown autoactivation value.";
+            ctx.ui().print(text);
+            return Ok(());
+        }
+        (Some(_), _) if !ctx.config().bool("global/event_activation") => {
+            let text = "Skip vgchange for event and event_activation=0.";
+            ctx.ui().print(text);
+            return Ok(());
+        }
+        (Some(_), Some(Wanted::Auto)) => wanted = Some(Wanted::Event),
+        _ => {}
+    }
     let names = vg_operands(ctx, args, true)?;
     let any_named = !args.operands().is_empty();
+    if wanted == Some(Wanted::Event) {
+        let mut worst = Worst::default();
+        for name in &names {
+            worst.add(ctx.ui(), activate_by_event(ctx, args, name));
+        }
+        return worst.finish();
+    }
     each_vg(ctx, &names, |session, name| {
         let allow = Allow {
             exported: !any_named,
@@ -255,6 +278,51 @@ fn activate(ctx: &Context, args: &Args) -> Result<()> {
         }
         activate_vg(ctx, args, session, &read, wanted)
     })
+}
+
+/// What an event that makes a VG ready leads to: its LVs that are activated by themselves become active,
+/// but for those that wait for a PV. The mark of a VG that has such is taken away, so that the next PV
+/// has it activated again; if that PV has come meanwhile, this is the one who goes on.
+pub fn activate_by_event(ctx: &Context, args: &Args, name: &str) -> Result<()> {
+    const ROUNDS_MAX: usize = 8;
+    let online = Online::new(&ctx.settings().env.run_dir());
+    for _ in 0..ROUNDS_MAX {
+        let mut session = ctx.session()?;
+        let read = session.vg_for_read(name, Allow::default())?;
+        if read.vg.flags.no_autoactivate {
+            return Ok(());
+        }
+        activate_vg(ctx, args, &mut session, &read, Wanted::Event)?;
+        let waiting = waiting(ctx, args, &read);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let needed = lists::needed_by_event(ctx.config(), &read.vg);
+        let members = online.note(name, Members::of(&read.vg, &needed))?;
+        online.unmark(name)?;
+        if online.progress(&members).needed > 0 || !online.mark(name)? {
+            for lv in waiting {
+                let lv = full_name(&read.vg, lv);
+                ctx.ui().print(format!(
+                    "Logical volume {lv} waits for physical volumes that are not there yet."
+                ));
+            }
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// LVs that wait for a PV that is not there; none if it was said what to do without it.
+fn waiting(ctx: &Context, args: &Args, read: &VgRead) -> Vec<LvKey> {
+    if args.has(Opt::ActivationMode) {
+        return Vec::new();
+    }
+    let lvs = read.vg.lvs.keys();
+    let of_event = lvs.filter(|lv| lists::by_event(ctx.config(), &read.vg, *lv));
+    of_event
+        .filter(|lv| lv_activation::lacks(read, *lv))
+        .collect()
 }
 
 /// All LVs of a VG. One that fails does not stop the others.
@@ -291,7 +359,11 @@ fn activate_vg(
     if wanted == Wanted::Off {
         live.deactivate_together(vg, &lvs)?;
     }
-    for lv in &lvs {
+    let waiting = match wanted {
+        Wanted::Event => waiting(ctx, args, read),
+        _ => Vec::new(),
+    };
+    for lv in lvs.iter().filter(|lv| !waiting.contains(lv)) {
         let outcome = match wanted {
             Wanted::Off => live.deactivate(vg, *lv),
             on => lv_activation::activate(ctx, args, &mut live, session, read, (*lv, on)),

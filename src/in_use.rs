@@ -65,6 +65,28 @@ impl InUse {
     }
 }
 
+/// Bytes that this process has for itself, until it is dropped: nobody can open an LV on them.
+#[derive(Debug, Default)]
+pub(crate) struct Alone {
+    files: Vec<File>,
+}
+
+impl Alone {
+    /// Takes a range of a device. False if somebody has some of it open. File systems without such
+    /// locks are passed over.
+    pub(crate) fn add(&mut self, device: &Device, range: Range) -> io::Result<bool> {
+        let file = File::options().read(true).write(true).open(&device.path)?;
+        let start = device.start.0.saturating_add(range.start);
+        match sys::ofd_try_lock(file.as_fd(), true, start, range.len) {
+            Ok(false) => return Ok(false),
+            Err(e) if !unsupported(&e) => return Err(e),
+            Ok(true) | Err(_) => {}
+        }
+        self.files.push(file);
+        Ok(true)
+    }
+}
+
 /// Locks ranges, whose starts are counted from the start of the file, through a descriptor that is
 /// open. False if somebody else has some of them for himself. File systems without such locks are
 /// passed over.

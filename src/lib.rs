@@ -28,6 +28,7 @@ pub mod mirror_marks;
 mod mounts;
 pub mod online;
 pub mod partition;
+pub mod pvmove;
 mod scan;
 pub mod serve;
 pub mod session;

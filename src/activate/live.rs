@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ulvm_metadata::model::{LvKey, Vg};
+use ulvm_metadata::ops::pvmove::settled;
 
 use super::plan::{self, Missing, Planned, Under, dm_name};
 use crate::daemon::client::Client;
@@ -361,7 +362,9 @@ fn devices(
     how: Activation,
     place: &Place,
 ) -> Result<Vec<NewDevice>> {
-    let vg = &read.vg;
+    // What a pvmove that nobody carries out has under way lies where its data are.
+    let settled = settled(&read.vg);
+    let vg: &Vg = &settled;
     let missing = |pv| read.pv(pv).missing || read.pv(pv).device().is_none();
     let plan = plan::plan(vg, lv, &missing, how.missing)
         .map_err(|e| Error::refused(e.to_string()).with_source(e))?;

@@ -10,6 +10,7 @@ use ulvm_engine::io::Sectors;
 use ulvm_engine::table::{Segment, Slot, Table};
 use ulvm_engine::target::{DevIndex, ErrorTarget, Linear, Striped, Target, Zero};
 use ulvm_metadata::model::LvKey;
+use ulvm_metadata::ops::pvmove::settled;
 use ulvm_metadata::uuid::LvmUuid;
 
 use super::plan::{self, Hole, Map, Missing, On, Plan, Planned, Row, Under};
@@ -93,7 +94,8 @@ pub fn open_with(
 ) -> Result<Opened> {
     let name = format!("{}/{}", vg.vg.name, vg.vg.lvs[lv].name);
     let missing = |pv| vg.pv(pv).missing || vg.pv(pv).device().is_none();
-    let plan = plan::plan(&vg.vg, lv, &missing, how.missing).map_err(refused)?;
+    let settled = settled(&vg.vg);
+    let plan = plan::plan(&settled, lv, &missing, how.missing).map_err(refused)?;
     if how.write && !how.ignore_permission && plan.devices.last().is_some_and(|d| d.read_only) {
         return Err(Error::refused(format!(
             "Logical volume {name} is read-only."

@@ -37,7 +37,7 @@ pub struct Step {
 /// What a line asks for.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// `$`, `!` or `=`: run under both tools and compare.
+    /// `$`, `!`, `=` or `~`: run under both tools and compare.
     Run(Run),
     /// `lvm2`: preparation that LVM2 does on both sides.
     Prepare(Vec<String>),
@@ -152,11 +152,11 @@ pub fn parse(file: &Path, text: &str) -> Result<Vec<Case>, String> {
                 stdin = format!("{stdin}{rest}\n");
                 continue;
             }
-            "$" | "!" | "=" | "!=" | "~" | "!~" => Action::Run(Run {
+            "$" | "!" | "=" | "!=" | "~" | "!~" | "~=" => Action::Run(Run {
                 words: words(rest).map_err(wrong)?,
                 succeeds: !head.starts_with('!'),
                 compare_output: head.ends_with('='),
-                live: head.ends_with('~'),
+                live: head.contains('~'),
                 stdin: std::mem::take(&mut stdin),
                 meant: meant.take(),
             }),

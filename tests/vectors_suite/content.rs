@@ -34,6 +34,7 @@ pub const PLAIN: &[&str] = &[
     "missing-marked",
     "partial",
     "precommitted",
+    "pvmove-interrupted",
     "raid1-2leg",
     "raid1-3leg",
     "raid1-dirty",

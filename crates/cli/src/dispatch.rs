@@ -67,6 +67,7 @@ commands! {
     "pvchange", "Change physical volumes", "PV|@TAG ...", sets::PVCHANGE, commands::pvchange::run;
     "pvck", "Check, dump and repair headers and metadata on a device", "DEVICE ...", sets::PVCK, commands::pvck::run;
     "pvcreate", "Make physical volumes of devices or image files", "DEVICE ...", sets::PVCREATE, commands::pvcreate::run;
+    "pvmove", "Move extents to other physical volumes, go on with moves, give them up", "[PV[:PE[-PE]]... [PV[:PE[-PE]]...]...]", sets::PVMOVE, commands::pvmove::run;
     "pvremove", "Destroy the labels of physical volumes", "PV ...", sets::PVREMOVE, commands::pvremove::run;
     "pvresize", "Change the size of physical volumes", "PV|@TAG ...", sets::PVRESIZE, commands::pvresize::run;
 
@@ -172,7 +173,7 @@ fn named(own: &str, word: Option<&String>) -> std::result::Result<&'static Comma
 }
 
 /// Commands of LVM2 that a user may look for, and that are not there yet.
-const LVM2_ONLY: &[&str] = &["lvpoll", "pvmove", "vgimportdevices"];
+const LVM2_ONLY: &[&str] = &["lvpoll", "vgimportdevices"];
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
 
 mod judge;
 mod points;
+mod pvmove;
 mod scenarios;
 
 use judge::Scenario;

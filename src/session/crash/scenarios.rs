@@ -34,7 +34,7 @@ pub(super) struct World {
 }
 
 impl World {
-    fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         let place = Place::new();
         let names: Vec<String> = (0..count).map(|n| format!("d{n}")).collect();
         for name in &names {
@@ -102,7 +102,7 @@ impl World {
     }
 
     /// A VG with one LV on these devices, which become PVs with so many areas each.
-    fn make_vg(&self, name: &str, devices: &[(usize, usize)]) -> VgRead {
+    pub fn make_vg(&self, name: &str, devices: &[(usize, usize)]) -> VgRead {
         let mut session = self.session(0);
         let mut vg = Vg::new(name, RandomIds.new_id(), Sectors(8));
         for (n, mdas) in devices {
@@ -116,7 +116,7 @@ impl World {
     }
 }
 
-fn with_lv(vg: &Vg, name: &str) -> Vg {
+pub(super) fn with_lv(vg: &Vg, name: &str) -> Vg {
     let config = AllocConfig::default();
     let request = LvCreate {
         name: Some(name),

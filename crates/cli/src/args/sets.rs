@@ -558,8 +558,7 @@ pub const PVDISPLAY: &[Opt] = &[
     Opt::Unbuffered,
     Opt::Units,
 ];
-/// Options of `pvmove` beside the common ones; for when there is such a command.
-#[allow(dead_code)]
+/// Options of `pvmove` beside the common ones.
 pub const PVMOVE: &[Opt] = &[
     Opt::Abort,
     Opt::Alloc,

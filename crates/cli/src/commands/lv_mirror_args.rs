@@ -64,6 +64,11 @@ pub fn region(ctx: &Context, args: &Args) -> Result<Sectors> {
         })?;
         return Ok(region);
     }
+    configured_region(ctx)
+}
+
+/// The region size of mirrors for which none is given.
+pub fn configured_region(ctx: &Context) -> Result<Sectors> {
     let kib = ctx.config().int("activation/raid_region_size");
     let region = Sectors(u64::try_from(kib).unwrap_or(0).saturating_mul(2));
     check_region_size(region).map_err(|e| Error::refused(e.message))?;

@@ -30,6 +30,7 @@ pub mod pvchange;
 pub mod pvck;
 mod pvck_repair;
 pub mod pvcreate;
+pub mod pvmove;
 pub mod pvremove;
 pub mod pvresize;
 

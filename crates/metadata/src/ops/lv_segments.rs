@@ -92,6 +92,47 @@ pub fn cut(lv: &mut Lv, len: Extents) {
     }
 }
 
+/// Cuts the striped segment that holds extent `at` in two there, if it does not begin with it. False
+/// if it cannot be cut there.
+pub fn split(lv: &mut Lv, at: Extents) -> bool {
+    let inside = |s: &Segment| s.start < at && at < s.end();
+    let Some(number) = lv.segments.iter().position(inside) else {
+        return true;
+    };
+    let segment = &mut lv.segments[number];
+    let SegmentKind::Striped {
+        stripe_size,
+        stripes,
+    } = &segment.kind
+    else {
+        return false;
+    };
+    let count = u32::try_from(stripes.len().max(1)).unwrap_or(u32::MAX);
+    let first = at.0 - segment.start.0;
+    if first % count != 0 || segment.reshape_count.is_some() || !segment.extra.is_empty() {
+        return false;
+    }
+    let further = |area: &Area| match *area {
+        Area::Pv { pv, extent } => Area::Pv {
+            pv,
+            extent: Extents(extent.0.saturating_add(first / count)),
+        },
+        Area::Lv { lv, extent } => Area::Lv {
+            lv,
+            extent: Extents(extent.0.saturating_add(first / count)),
+        },
+    };
+    let kind = SegmentKind::Striped {
+        stripe_size: *stripe_size,
+        stripes: stripes.iter().map(further).collect(),
+    };
+    let mut rest = Segment::new(at, Extents(segment.len.0 - first), kind);
+    rest.tags.clone_from(&segment.tags);
+    segment.len = Extents(first);
+    lv.segments.insert(number + 1, rest);
+    true
+}
+
 /// The next length from `len` on at which the LV can be cut.
 pub fn boundary(lv: &Lv, len: Extents) -> Extents {
     let inside = |s: &&Segment| s.start <= len && len < s.end();

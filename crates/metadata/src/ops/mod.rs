@@ -21,6 +21,7 @@ pub mod mirror;
 pub mod pv_alias;
 pub mod pv_args;
 pub mod pv_change;
+pub mod pvmove;
 pub mod released;
 pub mod size;
 pub mod tags;

@@ -65,6 +65,19 @@ pub fn pv_ranges(
     Ok(out)
 }
 
+/// The extents that an argument names, ascending, whether they are free or not.
+pub(super) fn named_extents(vg: &Vg, arg: &PvArg) -> Result<PvRange, OpError> {
+    let count = vg.pvs.get(arg.pv).map_or(0, |pv| pv.pe_count.0);
+    let mut ranges = Vec::new();
+    if count > 0 {
+        for (first, last) in parse_ranges(&arg.ranges, count)? {
+            add(&mut ranges, first, last)
+                .map_err(|what| OpError::refused(format!("{what} on {}.", arg.name)))?;
+        }
+    }
+    Ok(PvRange { pv: arg.pv, ranges })
+}
+
 /// Ranges as (first, last), checked against the size of the PV.
 fn parse_ranges(text: &str, pe_count: u32) -> Result<Vec<(u32, u32)>, OpError> {
     let last_pe = pe_count.saturating_sub(1);

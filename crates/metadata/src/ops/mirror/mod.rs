@@ -9,7 +9,7 @@ mod convert;
 mod create;
 mod dm_mirror;
 mod raid1;
-mod region;
+pub(super) mod region;
 mod resize;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ pub fn check_region_size(size: Sectors) -> Result<(), OpError> {
 }
 
 /// The region size for an LV of so many extents: not larger than the LV. What is reduced is told.
-pub(super) fn not_above(
+pub(in super::super) fn not_above(
     vg: &Vg,
     extents: Extents,
     region: Sectors,

@@ -11,6 +11,8 @@ pub(super) struct FlushAll {
     pending: usize,
     done: Vec<usize>,
     failed: Vec<(usize, ErrorKind)>,
+    /// What the legs had lost when it began.
+    losses: Vec<Option<u64>>,
 }
 
 impl Machine {
@@ -20,8 +22,14 @@ impl Machine {
             pending: legs.len(),
             done: Vec::new(),
             failed: Vec::new(),
+            losses: self.losses(),
         };
         self.flushes.insert(ticket, flush);
+        // What a process before this one wrote is durable on these legs alone: the others must not
+        // be believed by the next assembly.
+        if !self.marks.marked.is_empty() && legs.len() < self.legs.len() {
+            self.marks.start_soon();
+        }
         for leg in legs {
             let id = self.op(Owner::Flush { ticket, leg });
             self.out.push(Action::Flush {
@@ -39,9 +47,12 @@ impl Machine {
             Ok(()) => flush.done.push(leg),
             Err(kind) => {
                 flush.failed.push((leg, kind));
-                self.legs[leg].suspect += 1;
+                self.flush_failed(leg);
             }
         }
+        let Some(flush) = self.flushes.get_mut(&ticket) else {
+            return;
+        };
         flush.pending -= 1;
         if flush.pending > 0 {
             return;
@@ -49,23 +60,30 @@ impl Machine {
         let Some(flush) = self.flushes.remove(&ticket) else {
             return;
         };
-        let mut result = self.flush_outcome(&flush.done, &flush.failed);
+        let mut result = self.flush_outcome(&flush.done, &flush.failed, &flush.losses);
         if let Some(lost) = self.untold.take() {
             result = Err(lost);
         }
         self.answer_when_recorded(ticket, result);
     }
 
-    /// Legs that lost something are given up as long as one has all.
+    /// Legs that lost something are given up as long as one has all. A leg of which another flush
+    /// failed meanwhile is not that one, even if this flush succeeded: what is lost is told once.
     pub(super) fn flush_outcome(
         &mut self,
         done: &[usize],
         failed: &[(usize, ErrorKind)],
+        losses: &[Option<u64>],
     ) -> Result<(), Failure> {
         for (leg, _) in failed {
             self.legs[*leg].suspect -= 1;
         }
-        if self.one_has_it(done) {
+        let done: Vec<usize> = done
+            .iter()
+            .copied()
+            .filter(|leg| self.lost_nothing(*leg, losses))
+            .collect();
+        if self.one_has_it(&done) {
             for (leg, kind) in failed {
                 self.fail_leg(*leg, *kind, None);
             }

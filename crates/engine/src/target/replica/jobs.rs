@@ -36,11 +36,24 @@ pub(super) struct Job {
     unread: Vec<(usize, ErrorKind)>,
     /// What was read.
     read: Vec<(usize, Buf)>,
+    /// Legs whose answer is not to be relied on: they lost something meanwhile, or became stale.
+    doubted: Vec<(usize, ErrorKind)>,
+    /// What the legs had lost when the last read began.
+    losses: Vec<Option<u64>>,
     writing: bool,
+    /// Legs that are written.
+    to: Vec<usize>,
     /// Operations under way.
     pending: usize,
     /// A write was not possible although the leg could not be given up, or nothing could be read.
     failed: bool,
+}
+
+impl Job {
+    /// Is it writing to a leg, there?
+    pub fn writes(&self, leg: usize, start: u64, end: u64) -> bool {
+        self.writing && self.start < end && start < self.end && self.to.contains(&leg)
+    }
 }
 
 impl Machine {
@@ -56,7 +69,10 @@ impl Machine {
                 end,
                 unread: Vec::new(),
                 read: Vec::new(),
+                doubted: Vec::new(),
+                losses: Vec::new(),
                 writing: false,
+                to: Vec::new(),
                 pending: 0,
                 failed: false,
             },
@@ -107,9 +123,11 @@ impl Machine {
 
     fn job_read(&mut self, job: u64, leg: usize) {
         let id = self.op(Owner::Job { job, leg });
+        let losses = self.losses();
         let Some(job) = self.jobs.get_mut(&job) else {
             return;
         };
+        job.losses = losses;
         job.pending += 1;
         self.legs[leg].reading += 1;
         self.out.push(Action::Read {
@@ -142,7 +160,14 @@ impl Machine {
         } else {
             self.legs[leg].reading = self.legs[leg].reading.saturating_sub(1);
             let whole = (job.end - job.start) as usize;
+            let (region, losses) = (job.region, std::mem::take(&mut job.losses));
+            let trusted = self.readable(leg, region) && self.lost_nothing(leg, &losses);
+            let Some(job) = self.jobs.get_mut(&number) else {
+                return;
+            };
+            job.losses = losses;
             match (result, buf) {
+                (Ok(()), _) if !trusted => job.doubted.push((leg, ErrorKind::Io)),
                 (Ok(()), Some(buf)) if buf.len() == whole => job.read.push((leg, buf)),
                 (Err(kind), _) => job.unread.push((leg, kind)),
                 (Ok(()), _) => job.unread.push((leg, ErrorKind::Io)),
@@ -165,14 +190,25 @@ impl Machine {
         };
         let (kind, region, start) = (job.kind, job.region, job.start);
         job.read.sort_by_key(|(leg, _)| *leg);
+        let doubted = !job.doubted.is_empty();
+        if doubted && matches!(kind, Kind::Scrub { .. }) {
+            return self.end_job(number, false);
+        }
         if job.read.is_empty() {
             let mut not = job.unread.clone();
+            not.extend(&job.doubted);
             if let Kind::Rewrite(leg) = kind {
                 not.push((leg, ErrorKind::Io));
             }
             return match self.choose(region, start, &not) {
                 Some(leg) => self.job_read(number, leg),
-                None => self.end_job(number, true),
+                None => {
+                    // It may be read once it is decided what the leg has lost.
+                    if doubted {
+                        self.background.redo(region);
+                    }
+                    self.end_job(number, !doubted)
+                }
             };
         }
         let mut to: Vec<usize> = job.unread.iter().map(|(leg, _)| *leg).collect();
@@ -216,6 +252,7 @@ impl Machine {
         let (_, buf) = job.read.swap_remove(0);
         job.read.clear();
         job.writing = true;
+        job.to = legs.to_vec();
         job.pending = to.len();
         self.out.push(Action::Write {
             to,

@@ -29,6 +29,8 @@ pub(super) struct Leg {
     pub write_mostly: bool,
     /// Flushes that failed and whose outcome is not decided: it may have lost what it had answered.
     pub suspect: u32,
+    /// Flushes that ever failed: what was read or flushed while this grew is not to be relied on.
+    pub losses: u64,
     /// Reads under way.
     pub reading: u32,
     /// Where the last read ended.
@@ -48,6 +50,7 @@ impl Leg {
             stale: RegionSet::none(regions),
             write_mostly: leg.write_mostly,
             suspect: 0,
+            losses: 0,
             reading: 0,
             head: 0,
             corrected: 0,
@@ -134,7 +137,7 @@ impl Machine {
         self.legs[leg].settled = false;
         self.legs[leg].fit = false;
         // If it returns, it is to have all of every region.
-        self.background.redo_all();
+        self.doubt();
         self.tell(News::LegFailed { leg, offset, kind });
         self.marks.record(Record::Failed(leg));
         if first && !self.marks.remembers_failures() && self.holds_writes() {
@@ -156,7 +159,33 @@ impl Machine {
         for n in (0..self.legs.len()).filter(|n| *n != leg) {
             self.legs[n].stale.add_all(&self.marks.marked);
         }
+        self.doubt();
+    }
+
+    /// What is being copied has to be copied again, and a flush of all legs that is under way says
+    /// nothing about what is copied from now on.
+    pub(super) fn doubt(&mut self) {
+        self.marks.doubts += 1;
         self.background.redo_all();
+    }
+
+    /// A flush of a leg has failed; whoever made it decides what becomes of the leg.
+    pub(super) fn flush_failed(&mut self, leg: usize) {
+        self.legs[leg].suspect += 1;
+        self.legs[leg].losses += 1;
+        self.marks.doubts += 1;
+    }
+
+    /// What flushes and reads that begin now are to be compared with when they end.
+    pub(super) fn losses(&self) -> Vec<Option<u64>> {
+        let known = |leg: &Leg| (leg.suspect == 0).then_some(leg.losses);
+        self.legs.iter().map(known).collect()
+    }
+
+    /// Has no flush of the leg failed since, nor was one undecided then?
+    pub(super) fn lost_nothing(&self, leg: usize, since: &[Option<u64>]) -> bool {
+        let now = &self.legs[leg];
+        now.suspect == 0 && since.get(leg) == Some(&Some(now.losses))
     }
 
     /// Do writes wait for a new table once the first leg has failed? The next assembly would copy
@@ -173,6 +202,7 @@ impl Machine {
     /// A region of a leg is not to be trusted any more.
     pub(super) fn make_stale(&mut self, leg: usize, region: u64) {
         self.legs[leg].stale.add(region);
+        self.marks.doubts += 1;
         self.background.redo(region);
     }
 

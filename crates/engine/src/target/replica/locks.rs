@@ -13,6 +13,7 @@ use super::event::Ticket;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Who {
     Write(Ticket),
+    Read(Ticket),
     Job(u64),
 }
 

@@ -331,6 +331,7 @@ impl Machine {
                 // It did not wait.
                 Who::Write(_) if self.broken(Broken::OverlapsNotOrdered) => {}
                 Who::Write(ticket) => self.write_granted(ticket),
+                Who::Read(ticket) => self.read_granted(ticket),
                 Who::Job(job) => self.job_granted(job),
             }
         }
@@ -391,6 +392,7 @@ impl Machine {
 
     fn run(&mut self) {
         self.state = State::Running;
+        self.marks.resumed();
         self.release_held();
     }
 

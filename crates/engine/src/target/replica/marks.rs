@@ -40,6 +40,8 @@ pub(super) struct Marks {
     records: bool,
     /// Answers that wait for records.
     pub gated: Vec<Ticket>,
+    /// Reads that do.
+    pub gated_reads: Vec<Ticket>,
     /// Answers wait for a new table.
     pub held: bool,
     /// Nothing can be marked any more.
@@ -48,6 +50,10 @@ pub(super) struct Marks {
     stranded: Vec<Ticket>,
     /// [`Record::Started`] was told.
     started: bool,
+    /// It is to be told although nothing is written yet.
+    start_soon: bool,
+    /// The log is told that the mirror ends, or was.
+    ending: bool,
     /// It is durable, and so are the marks that were found: they may have been read from a cache
     /// that a killed process left. Before that nothing is written, even where a mark was found.
     open: bool,
@@ -58,6 +64,8 @@ pub(super) struct Marks {
     /// When something last happened in a marked region, and its number.
     last: HashMap<u64, (Duration, u64)>,
     happened: u64,
+    /// How often something came up that a flush of all legs, then under way, says nothing about.
+    pub doubts: u64,
     next_look: Duration,
     /// Looks so far.
     looks: u32,
@@ -66,9 +74,6 @@ pub(super) struct Marks {
     /// Regions whose clearing may not be durable.
     #[cfg(test)]
     pub clearing: RegionSet,
-    /// Those whose clearing is part of the stage.
-    #[cfg(test)]
-    staged: RegionSet,
 }
 
 /// Marks on their way, and the writes that wait for them.
@@ -94,6 +99,10 @@ pub(super) struct Settle {
     filled: Vec<(usize, u64)>,
     /// What happened later counts against it.
     begun: u64,
+    /// Of the marks, when it began.
+    doubts: u64,
+    /// Of the legs, when it began.
+    losses: Vec<Option<u64>>,
     pending: usize,
     done: Vec<usize>,
     failed: Vec<(usize, ErrorKind)>,
@@ -113,22 +122,24 @@ impl Marks {
             dirty: false,
             records: false,
             gated: Vec::new(),
+            gated_reads: Vec::new(),
             held: false,
             lost: false,
             stranded: Vec::new(),
             started: false,
+            start_soon: false,
+            ending: false,
             open: false,
             flushing: 0,
             writers: HashMap::new(),
             last: HashMap::new(),
             happened: 0,
+            doubts: 0,
             next_look: Duration::ZERO,
             looks: 0,
             failing: false,
             #[cfg(test)]
             clearing: RegionSet::none(regions),
-            #[cfg(test)]
-            staged: RegionSet::none(regions),
         }
     }
 
@@ -160,29 +171,27 @@ impl Marks {
     pub fn everything(&self) -> RegionSet {
         let mut all = self.marked.clone();
         all.add_all(&self.clearing);
-        all.add_all(&self.staged);
         for (region, _) in &self.want {
             all.add(*region);
         }
         all
     }
 
-    #[cfg(test)]
-    fn stage_begins(&mut self) {
-        let none = RegionSet::none(self.clearing.len());
-        let clearing = std::mem::replace(&mut self.clearing, none);
-        self.staged.add_all(&clearing);
-    }
-
-    #[cfg(test)]
-    fn stage_ends(&mut self) {
-        self.staged = RegionSet::none(self.clearing.len());
+    /// Is there something for the next stage?
+    fn has_something_to_say(&self) -> bool {
+        self.dirty || self.start_soon || !self.want.is_empty()
     }
 
     /// Is something being made durable, or to be?
     pub fn busy(&self) -> bool {
         let flushes = self.stage.is_some() || self.flushing > 0;
-        flushes || (self.dirty && !self.lost) || !self.want.is_empty()
+        let told = (self.dirty && !self.lost) || self.start_soon;
+        flushes || told || !self.want.is_empty()
+    }
+
+    /// Will the region's mark be found after a crash?
+    pub fn is_kept(&self, region: u64) -> bool {
+        self.firm.has(region)
     }
 
     pub fn is_firm(&self, region: u64) -> bool {
@@ -200,12 +209,23 @@ impl Marks {
         self.dirty = true;
     }
 
+    /// Legs that are not there have to be recorded as failed although nothing is written.
+    pub fn start_soon(&mut self) {
+        self.start_soon = !self.started && !self.lost && self.log.remembers_failures();
+    }
+
     /// The mirror ends: the log is told, if it was told that it began.
     pub fn stopped(&mut self) {
         self.open = false;
+        self.ending = true;
         if std::mem::take(&mut self.started) && !self.lost {
             self.record(Record::Stopped);
         }
+    }
+
+    /// It goes on after that.
+    pub fn resumed(&mut self) {
+        self.ending = false;
     }
 
     /// Marks a region although nobody writes there.
@@ -270,16 +290,25 @@ impl Marks {
 impl Machine {
     /// Begins the next stage of the log if there is something to make durable.
     pub(super) fn pump_log(&mut self) {
-        while self.marks.stage.is_none() && (self.marks.dirty || !self.marks.want.is_empty()) {
+        if self.marks.lost && !self.marks.gated.is_empty() {
+            // Answers that came to wait after it was lost.
+            self.strand();
+        }
+        while self.marks.stage.is_none() && self.marks.has_something_to_say() {
             if self.marks.lost {
                 // Those that come after what fails want to be marked too.
                 self.strand();
                 continue;
             }
-            if !self.marks.want.is_empty() && !self.marks.started {
+            self.marks.start_soon = false;
+            if !self.marks.started && !self.marks.ending {
                 self.start_log();
             }
-            if !self.marks.records && self.marks.flushing == 0 {
+            if self.marks.flushing > 0 {
+                // What was found is made durable before anything says that it is.
+                return;
+            }
+            if !self.marks.records {
                 self.marks.tell_wanted();
             } else if !self.marks.dirty {
                 return;
@@ -289,18 +318,20 @@ impl Machine {
             let told = std::mem::take(&mut self.marks.told);
             if writes.is_empty() {
                 self.marks.dirty = false;
+                #[cfg(test)]
+                if self.marks.started {
+                    self.marks.clearing = RegionSet::none(self.config.regions());
+                }
                 self.marked(told);
                 self.all_recorded();
             } else {
-                #[cfg(test)]
-                self.marks.stage_begins();
                 self.marks.stage = Some((told, writes.len()));
                 self.write_log(writes);
             }
         }
     }
 
-    /// Before the first mark: the mirror is in use, without the legs that are not there.
+    /// Before anything else is told: the mirror is in use, without the legs that are not there.
     fn start_log(&mut self) {
         self.marks.started = true;
         self.marks.record(Record::Started);
@@ -366,6 +397,9 @@ impl Machine {
         if std::mem::take(&mut self.marks.stage_failed) {
             // One place has the marks and another has not: nothing may be written until it is
             // recorded which one to believe.
+            for region in told.regions {
+                self.marks.want(region, None);
+            }
             for ticket in told.tickets {
                 if let Some(write) = self.writes.get(&ticket) {
                     self.marks.want(write.region, Some(ticket));
@@ -373,8 +407,6 @@ impl Machine {
             }
             return;
         }
-        #[cfg(test)]
-        self.marks.stage_ends();
         self.marked(told);
     }
 
@@ -413,6 +445,7 @@ impl Machine {
     /// Every record is durable: answers that waited for that are given.
     fn all_recorded(&mut self) {
         self.marks.records = false;
+        self.answer_gated_reads();
         self.marks.open = self.marks.started && self.marks.flushing == 0;
         if !self.marks.held {
             for ticket in std::mem::take(&mut self.marks.gated) {
@@ -421,9 +454,16 @@ impl Machine {
         }
     }
 
+    fn answer_gated_reads(&mut self) {
+        for ticket in std::mem::take(&mut self.marks.gated_reads) {
+            self.answer(ticket, Ok(()));
+        }
+    }
+
     /// The log is lost: what waited for it fails, or waits for a new table.
     fn strand(&mut self) {
-        self.marks.dirty = false;
+        (self.marks.dirty, self.marks.start_soon) = (false, false);
+        self.answer_gated_reads();
         for (_, ticket) in std::mem::take(&mut self.marks.want) {
             self.marks.stranded.extend(ticket);
         }
@@ -480,7 +520,8 @@ impl Machine {
     }
 
     fn clearable(&self, region: u64) -> bool {
-        self.all_settled() && self.legs.iter().all(|l| !l.stale.has(region))
+        let holds = |l: &super::legs::Leg| !l.stale.has(region) && l.suspect == 0;
+        self.all_settled() && self.legs.iter().all(holds)
     }
 
     /// Flushes the legs if something comes of it. `all`: marks need not have been quiet for long.
@@ -514,6 +555,8 @@ impl Machine {
             legs,
             filled,
             begun: self.marks.happened,
+            doubts: self.marks.doubts,
+            losses: self.losses(),
             pending: flushed.len(),
             done: Vec::new(),
             failed: Vec::new(),
@@ -552,12 +595,14 @@ impl Machine {
             Ok(()) => settle.done.push(leg),
             Err(kind) => {
                 settle.failed.push((leg, kind));
-                self.legs[leg].suspect += 1;
+                self.flush_failed(leg);
             }
         }
-        settle.pending -= 1;
-        if settle.pending == 0 {
-            self.settled();
+        if let Some(settle) = &mut self.settle {
+            settle.pending -= 1;
+            if settle.pending == 0 {
+                self.settled();
+            }
         }
     }
 
@@ -568,15 +613,17 @@ impl Machine {
         };
         let blind = settle.pending > 0;
         if !blind {
-            let outcome = self.flush_outcome(&settle.done, &settle.failed);
+            let outcome = self.flush_outcome(&settle.done, &settle.failed, &settle.losses);
             self.marks.failing = outcome.is_err();
             self.untold = self.untold.or(outcome.err());
-            if self.marks.failing {
+            // Since it began something was lost, or is to be copied, or was: the next one tells.
+            if self.marks.failing || self.marks.doubts != settle.doubts {
                 return;
             }
         }
         for leg in settle.legs {
-            if self.legs[leg].whole() && settle.done.contains(&leg) {
+            let flushed = settle.done.contains(&leg) && self.lost_nothing(leg, &settle.losses);
+            if self.legs[leg].whole() && flushed {
                 self.legs[leg].settled = true;
                 self.marks.record(Record::InSync(leg));
                 self.tell(News::LegInSync(leg));

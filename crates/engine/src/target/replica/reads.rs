@@ -4,6 +4,7 @@
 //! one leg, unless others have much less to do; else the one with the fewest reads under way.
 
 use super::event::{Action, Failure, Ticket};
+use super::locks::Who;
 use super::machine::{Machine, Owner};
 use crate::error::ErrorKind;
 use crate::io::Op;
@@ -19,6 +20,8 @@ pub(super) struct Read {
     region: u64,
     /// The leg it is at.
     leg: usize,
+    /// It has its range, or waits for it.
+    locked: bool,
     failed: Vec<(usize, ErrorKind)>,
     /// Legs that answered when they were not to be trusted any more.
     doubted: Vec<(usize, ErrorKind)>,
@@ -34,14 +37,51 @@ impl Machine {
             len,
             region,
             leg,
+            locked: false,
             failed: Vec::new(),
             doubted: Vec::new(),
         };
         self.reads.insert(ticket, read);
-        self.read_from(ticket, leg, offset, len);
+        if self.marks.marked.has(region) && self.legs.iter().any(|l| !l.alive) {
+            self.marks.start_soon();
+        }
+        self.read_from(ticket, leg);
     }
 
-    fn read_from(&mut self, ticket: Ticket, leg: usize, offset: u64, len: u64) {
+    /// A leg that took over may still get a copy that was begun from the one before: it would hold
+    /// one thing now and another soon. A read waits for that to end.
+    fn read_from(&mut self, ticket: Ticket, leg: usize) {
+        let Some(read) = self.reads.get(&ticket) else {
+            return;
+        };
+        let (region, start, end) = (read.region, read.offset, read.offset + read.len);
+        if !read.locked && self.jobs.values().any(|j| j.writes(leg, start, end)) {
+            if let Some(read) = self.reads.get_mut(&ticket) {
+                read.locked = true;
+            }
+            if !self.locks.ask(region, start, end, Who::Read(ticket)) {
+                return;
+            }
+        }
+        self.send_read(ticket, leg, start, end - start);
+    }
+
+    /// The range is had: what is written there has been written.
+    pub(super) fn read_granted(&mut self, ticket: Ticket) {
+        let Some(read) = self.reads.get(&ticket) else {
+            return;
+        };
+        let (region, offset, len, mut not) =
+            (read.region, read.offset, read.len, read.failed.clone());
+        not.extend(&read.doubted);
+        let leg = self.choose(region, offset, &not).unwrap_or(read.leg);
+        if let Some(read) = self.reads.get_mut(&ticket) {
+            read.leg = leg;
+        }
+        self.send_read(ticket, leg, offset, len);
+    }
+
+    fn send_read(&mut self, ticket: Ticket, leg: usize, offset: u64, len: u64) {
         self.legs[leg].reading += 1;
         self.legs[leg].head = offset + len;
         let id = self.op(Owner::Read { ticket });
@@ -109,11 +149,15 @@ impl Machine {
             if let Some(read) = self.reads.get_mut(&ticket) {
                 read.leg = next;
             }
-            return self.read_from(ticket, next, offset, len);
+            return self.read_from(ticket, next);
         }
-        self.reads.remove(&ticket);
+        if self.reads.remove(&ticket).is_some_and(|read| read.locked) {
+            let mut granted = Vec::new();
+            self.locks.release(region, Who::Read(ticket), &mut granted);
+            self.granted(granted);
+        }
         if result.is_ok() {
-            self.answer(ticket, Ok(()));
+            self.answer_read(ticket, region);
             return self.mend(region, offset, len, &failed);
         }
         let (leg, kind) = failed[0];
@@ -124,6 +168,16 @@ impl Machine {
         };
         self.answer(ticket, Err(failure));
         self.give_up_gone(offset, &failed);
+    }
+
+    /// Where legs may differ, what one of them holds is told when it is recorded that those which
+    /// failed or are missing are not to be believed: the next assembly may find them.
+    fn answer_read(&mut self, ticket: Ticket, region: u64) {
+        if self.marks.record_pending() && !self.marks.lost() && self.marks.marked.has(region) {
+            self.marks.gated_reads.push(ticket);
+        } else {
+            self.answer(ticket, Ok(()));
+        }
     }
 
     /// What these legs could not read was read from another.

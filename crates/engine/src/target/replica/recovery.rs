@@ -242,7 +242,7 @@ impl Machine {
                 self.legs[leg].stale = RegionSet::all(regions);
             }
         }
-        self.background.redo_all();
+        self.doubt();
     }
 
     /// A leg that failed takes part again: it is stale wherever a mark says that it may have missed
@@ -260,7 +260,7 @@ impl Machine {
         found.alive = true;
         found.life += 1;
         found.settled = false;
-        self.background.redo_all();
+        self.doubt();
         self.marks.record(Record::Returned(leg));
         self.background.retry_stuck();
         Ok(())
@@ -378,7 +378,9 @@ impl Machine {
             let legs = self.legs.iter().filter(|l| l.alive);
             let region = legs.filter_map(|l| l.stale.next(from)).min()?;
             let active = self.background.active.iter().any(|a| a.region == region);
-            if !active && !self.background.stuck.has(region) {
+            // A copy that is cut short must be done again: its mark is durable first.
+            let marked = self.marks.is_kept(region);
+            if marked && !active && !self.background.stuck.has(region) {
                 return Some(region);
             }
             from = region + 1;

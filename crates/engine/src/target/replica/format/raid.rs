@@ -58,13 +58,14 @@ impl Form for RaidForm {
             ));
         }
         let legs = look(config, found)?;
-        let Some(fresh) = freshest(&legs) else {
-            return new_mirror(config, &legs);
+        let fresh = match freshest(&legs) {
+            Some(fresh) if fresh.events > 0 || !legs.iter().all(Seen::unused) => fresh,
+            _ => return new_mirror(config, &legs),
         };
         check(fresh)?;
-        let each = config.legs.iter().zip(&legs);
+        let each = config.legs.iter().zip(&legs).enumerate();
         let states: Vec<_> = each
-            .map(|(leg, seen)| state(config, leg, fresh, seen))
+            .map(|(n, (leg, seen))| state(config, n, leg, fresh, seen))
             .collect();
         if !states.contains(&LegState::Whole) {
             return refused("no leg is in sync");
@@ -112,6 +113,22 @@ impl Seen<'_> {
 
     fn head(&self) -> Option<BitmapHead> {
         BitmapHead::decode(self.bitmap()?).ok()
+    }
+
+    /// Has no mirror with this leg ever run?
+    fn unused(&self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::New(_) => true,
+            Self::Ours(sb, _) => sb.events == 0,
+        }
+    }
+
+    /// Was the leg's first superblock about to be written when power was lost? Bitmaps have their
+    /// event count before any superblock has, and nothing is written before all superblocks are.
+    fn cut_at_first(&self, fresh: &Superblock) -> bool {
+        let first = |head: BitmapHead| head.events == 1 && fresh.events == 1;
+        matches!(self, Self::New(_)) && self.head().is_some_and(first)
     }
 }
 
@@ -168,19 +185,25 @@ fn check(sb: &Superblock) -> Result<(), NoAssembly> {
 
 /// Of no leg with a superblock.
 fn new_mirror(config: &Config, legs: &[Seen<'_>]) -> Result<Assembly, NoAssembly> {
-    let blank = |leg: &Seen<'_>| matches!(leg, Seen::New(_));
-    if !legs.iter().all(blank) {
+    if !legs.iter().all(Seen::unused) {
         return refused("no leg that can be read has a superblock");
     }
     if config.legs.iter().all(|leg| leg.rebuild) {
         return refused("there is no leg to rebuild the others from");
     }
     let regions = config.regions();
-    let state = |leg: &Leg| match leg.rebuild {
-        true => LegState::Filling(0),
-        false => LegState::Whole,
+    let filled = |seen: &Seen<'_>| {
+        let sb = seen.superblock();
+        sb.is_none_or(|sb| sb.disk_recovery_offset.is_none())
     };
-    let states: Vec<_> = config.legs.iter().map(state).collect();
+    let state = |(leg, seen): (&Leg, &Seen<'_>)| match !leg.rebuild && filled(seen) {
+        true => LegState::Whole,
+        false => LegState::Filling(0),
+    };
+    let states: Vec<_> = config.legs.iter().zip(legs).map(state).collect();
+    if !states.contains(&LegState::Whole) {
+        return refused("no leg is in sync");
+    }
     let dirty = match config.start {
         Start::NoSync => RegionSet::none(regions),
         Start::Marks | Start::Sync => RegionSet::all(regions),
@@ -189,19 +212,29 @@ fn new_mirror(config: &Config, legs: &[Seen<'_>]) -> Result<Assembly, NoAssembly
     Ok(finish(config, &fresh, legs, states, dirty))
 }
 
-/// What becomes of a leg of a mirror that has run before.
-fn state(config: &Config, leg: &Leg, fresh: &Superblock, seen: &Seen<'_>) -> LegState {
+/// What becomes of leg `n` of a mirror that has run before.
+fn state(config: &Config, n: usize, leg: &Leg, fresh: &Superblock, seen: &Seen<'_>) -> LegState {
     let sb = match seen {
         Seen::New(_) if leg.rebuild => return LegState::Filling(0),
+        Seen::New(_) if seen.cut_at_first(fresh) && !fresh.failed.has(n) => {
+            return LegState::Whole;
+        }
         Seen::Ours(sb, _) if sb.level == fresh.level => sb,
         _ => return LegState::Gone,
     };
-    let failed = fresh.failed.has(sb.array_position as usize);
+    let failed = named(config, n, fresh, sb);
     match sb.disk_recovery_offset {
         Some(offset) => LegState::Filling(offset.0.min(config.len.0) * SECTOR),
         None if failed || fresh.events - sb.events > 1 => LegState::Returning,
         None => LegState::Whole,
     }
+}
+
+/// Does the freshest superblock name leg `n` as failed? Superblocks count legs as the table did that
+/// they were written with; a leg may have another place by now.
+fn named(config: &Config, n: usize, fresh: &Superblock, sb: &Superblock) -> bool {
+    let now = fresh.num_devices as usize == config.legs.len();
+    fresh.failed.has(sb.array_position as usize) || (now && fresh.failed.has(n))
 }
 
 /// Where whole legs may differ.
@@ -235,6 +268,7 @@ fn dirty(config: &Config, fresh: &Superblock, legs: &[Seen<'_>], states: &[LegSt
 /// filled as a whole from here on.
 fn missed(
     config: &Config,
+    n: usize,
     fresh: &Superblock,
     cleared: u64,
     seen: &Seen<'_>,
@@ -246,8 +280,9 @@ fn missed(
     }
     // What the leg has marked itself says nothing more: a mark is on all legs before the write.
     let by_marks = seen.superblock().is_some_and(|sb| {
-        let named = fresh.failed.has(sb.array_position as usize);
-        let apart = named && named_another(config, fresh, sb);
+        // Numbers of another table's legs cannot be compared with this one's.
+        let same = sb.num_devices == fresh.num_devices;
+        let apart = named(config, n, fresh, sb) && (!same || named_another(fresh, sb));
         sb.events >= cleared && !apart
     });
     if !by_marks {
@@ -265,9 +300,9 @@ fn missed(
 
 /// Does a superblock say that a leg has failed which the freshest does not? Then it was written while
 /// that leg was away.
-fn named_another(config: &Config, fresh: &Superblock, sb: &Superblock) -> bool {
+fn named_another(fresh: &Superblock, sb: &Superblock) -> bool {
     let own = sb.array_position as usize;
-    let mut others = (0..config.legs.len()).filter(|leg| *leg != own);
+    let mut others = (0..Config::MAX_LEGS).filter(|leg| *leg != own);
     others.any(|leg| sb.failed.has(leg) && !fresh.failed.has(leg))
 }
 
@@ -292,8 +327,8 @@ fn finish(
     let cleared = cleared.unwrap_or(u64::MAX);
     let mut marked = dirty.clone();
     let mut found = Vec::with_capacity(legs.len());
-    for (seen, state) in legs.iter().zip(&mut states) {
-        let mut missed = missed(config, fresh, cleared, seen, state);
+    for (n, (seen, state)) in legs.iter().zip(&mut states).enumerate() {
+        let mut missed = missed(config, n, fresh, cleared, seen, state);
         missed.add_all(&dirty);
         if matches!(state, LegState::Returning | LegState::Filling(_)) {
             marked.add_all(&missed);

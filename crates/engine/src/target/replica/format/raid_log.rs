@@ -81,6 +81,8 @@ pub(super) struct RaidLog {
     /// Superblocks say 0 for how far the array is in sync.
     active: bool,
     step: Step,
+    /// The superblocks of the others, of the event count that those of whole legs have got.
+    others: Vec<LogWrite>,
     /// The last whole leg takes no marks any more: what is on disk stays as it is.
     lost: bool,
 }
@@ -109,6 +111,7 @@ impl RaidLog {
             started: false,
             active: false,
             step: Step::Bitmap,
+            others: Vec::new(),
             lost: false,
         }
     }
@@ -212,13 +215,24 @@ impl RaidLog {
             self.changed = self.legs.iter().any(behind);
             self.step = Step::Others;
             self.write_superblocks(|leg| current(leg) && leg.state == LegState::Whole, writes);
+            // Two superblocks of one event count say the same, whatever is told meanwhile.
+            let mut others = Vec::new();
+            let other = |leg: &LegLog| current(leg) && leg.state != LegState::Whole;
+            self.write_superblocks(other, &mut others);
+            self.others = others;
             if !writes.is_empty() {
                 return;
             }
         }
         self.step = Step::Bitmap;
         self.handed_out = events;
-        self.write_superblocks(|leg| current(leg) && leg.state != LegState::Whole, writes);
+        let legs = &self.legs;
+        let there = |w: &LogWrite| match w.place {
+            Place::Meta(leg) => legs[leg].state != LegState::Gone,
+            Place::Data(_) | Place::Log => false,
+        };
+        let others = std::mem::take(&mut self.others);
+        writes.extend(others.into_iter().filter(there));
     }
 
     fn set_state(&mut self, leg: usize, state: LegState) {
@@ -533,6 +547,75 @@ mod tests {
         assert!(
             matches!(&half.legs[1], LegFound::Stale(s) if list(s) == (10..40).collect::<Vec<_>>())
         );
+    }
+
+    #[test]
+    fn a_cut_between_the_first_superblocks_loses_no_leg() {
+        let (config, mut disks) = (config(2), Disks::new(2));
+        disks.0.iter_mut().for_each(|blank| blank[..4096].fill(0));
+        let mut it = disks.assemble(&config, &[]);
+        it.log.record(Record::Started);
+        let mut writes = Vec::new();
+        it.log.next(&mut writes);
+        disks.apply(&writes);
+        writes.clear();
+        it.log.next(&mut writes);
+        assert_eq!(writes.len(), 2, "a superblock each");
+        disks.apply(&writes[..1]);
+        let found = disks.assemble(&config, &[]);
+        assert_eq!(found.legs, [LegFound::Whole, LegFound::Whole]);
+        assert_eq!(found.dirty.count(), REGIONS);
+        // Without the bitmap that goes before it, it is another mirror's leg, or nobody's.
+        disks.0[1][4096..].fill(0);
+        let other = disks.assemble(&config, &[]);
+        assert_eq!(other.legs, [LegFound::Whole, LegFound::Absent]);
+    }
+
+    #[test]
+    fn superblocks_of_one_event_count_name_the_same_legs() {
+        let (config, mut disks) = in_sync(3);
+        let mut it = disks.assemble(&config, &[]);
+        it.log.record(Record::Failed(1));
+        disks.settle(it.log.as_mut());
+        it.log.record(Record::Returned(1));
+        let mut writes = Vec::new();
+        it.log.next(&mut writes);
+        disks.apply(&writes);
+        writes.clear();
+        it.log.next(&mut writes);
+        disks.apply(&writes);
+        // Told after those of whole legs were handed out, and before the others'.
+        it.log.record(Record::Failed(2));
+        writes.clear();
+        it.log.next(&mut writes);
+        disks.apply(&writes);
+        let (whole, other) = (disks.superblock(0), disks.superblock(1));
+        assert_eq!((whole.events, whole.failed), (other.events, other.failed));
+        disks.settle(it.log.as_mut());
+        assert!(disks.superblock(0).failed.has(2));
+    }
+
+    #[test]
+    fn a_leg_that_was_given_another_number_keeps_its_name() {
+        let (config, mut disks) = in_sync(3);
+        let mut it = disks.assemble(&config, &[]);
+        it.log.record(Record::Started);
+        it.log.record(Record::Failed(2));
+        disks.settle(it.log.as_mut());
+        // The first leg is taken out of the table: what was 2 is 1 now.
+        let mut two = config.clone();
+        two.legs.remove(0);
+        let mut left = disks.clone();
+        left.0.remove(0);
+        let stale = |disks: &Disks| matches!(disks.assemble(&two, &[]).legs[1], LegFound::Stale(_));
+        assert!(stale(&left), "named by its old number");
+        let mut it = left.assemble(&two, &[]);
+        it.log.record(Record::Failed(1));
+        it.log.record(Record::Started);
+        left.settle(it.log.as_mut());
+        let events = left.superblock(0).events;
+        left.0[1][16..24].copy_from_slice(&events.to_le_bytes());
+        assert!(stale(&left), "named by its new number, and not behind");
     }
 
     #[test]

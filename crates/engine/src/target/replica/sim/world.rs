@@ -29,6 +29,17 @@ pub enum Wrong {
     LogNotFlushed,
 }
 
+/// Which forms of marks a run is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// Small ones of the simulator's own, which are tried most quickly; or none.
+    Small,
+    /// dm-mirror's.
+    DiskLog,
+    /// dm-raid's.
+    Raid,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Marks {
     Nowhere,
@@ -176,13 +187,13 @@ fn machine(config: &Config, marks: Marks, wrong: Wrong) -> Machine {
 }
 
 impl World {
-    pub fn new(seed: u64, wrong: Wrong) -> Self {
+    pub fn new(seed: u64, choice: Choice, wrong: Wrong) -> Self {
         let mut rng = Rng::new(seed);
         let small = [Marks::Each, Marks::Each, Marks::OneLog, Marks::Nowhere];
-        let marks = match wrong {
-            Wrong::Nothing if std::env::var_os("ULVM_SIM_RAID").is_some() => Marks::Raid,
-            Wrong::Nothing if rng.chance(20) => Marks::DiskLog,
-            _ => *rng.pick(&small),
+        let marks = match choice {
+            Choice::Small => *rng.pick(&small),
+            Choice::DiskLog => Marks::DiskLog,
+            Choice::Raid => Marks::Raid,
         };
         let config = config(&mut rng, marks);
         let (legs, sectors) = (config.legs.len(), config.len.0);
@@ -333,7 +344,9 @@ impl World {
                     self.machine.marks.clearing.add_all(&self.before);
                     self.legs_equal_where_clean()?;
                 }
-                Action::Tell(News::Unusable(what)) => return Err(format!("unusable: {what}")),
+                Action::Tell(News::Unusable(what)) => {
+                    return Err(format!("unusable: {what}"));
+                }
                 Action::Tell(_) => {}
                 Action::Stopped => self.stopped = true,
             }
@@ -632,10 +645,15 @@ impl World {
 
     fn new_machine(&mut self) -> Check {
         self.before = self.machine.marks.everything();
+        let log_lost = self.machine.marks.lost();
         self.machine = machine(&self.config, self.marks, self.wrong);
         self.assembled = false;
         self.stopped = false;
         self.wakes.clear();
+        if log_lost {
+            // Reads went on although it could not be recorded which leg not to believe.
+            self.oracle.widen(false);
+        }
         if self.marks == Marks::Nowhere {
             // Everything is copied from the first leg: reads may change where it was not whole.
             self.oracle.widen(false);
@@ -720,11 +738,12 @@ impl World {
         }
         self.new_machine()?;
         self.assemble()?;
-        if self.marks != Marks::Nowhere
-            && !self.log_unknown
-            && self.found.iter().any(|r| !before.has(r))
-        {
-            return Err("regions are copied that nobody marked".into());
+        let unmarked: Vec<u64> = self.found.iter().filter(|r| !before.has(*r)).collect();
+        if self.marks != Marks::Nowhere && !self.log_unknown && !unmarked.is_empty() {
+            let marked: Vec<u64> = before.iter().collect();
+            return Err(format!(
+                "regions {unmarked:?} are copied that nobody marked, of {marked:?}"
+            ));
         }
         Ok(())
     }
@@ -764,7 +783,7 @@ impl World {
     fn back_after_crash(&mut self) {
         let legs = self.machine.status().legs;
         let whole: Vec<usize> = (0..legs.len())
-            .filter(|n| self.machine.legs[*n].whole())
+            .filter(|n| self.machine.legs[*n].sound())
             .collect();
         for n in 0..legs.len() {
             self.heal_disk(self.disks[n]);

@@ -78,16 +78,14 @@ impl Supervisor {
             nodes::set_read_only(&block, true)
                 .map_err(|e| format!("{}: {e}", block.path.display()))?;
         }
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.export = Some(Export::Ublk);
-                entry.node = Some(block.path.clone());
-                entry.ublk = Some(UblkNode {
-                    node: Some(block.clone()),
-                    phase: Phase::Serving,
-                    ..node.clone()
-                });
-            }
+        self.hub.edit(number, |entry| {
+            entry.export = Some(Export::Ublk);
+            entry.node = Some(block.path.clone());
+            entry.ublk = Some(UblkNode {
+                node: Some(block.clone()),
+                phase: Phase::Serving,
+                ..node.clone()
+            });
         });
         Ok(())
     }
@@ -142,10 +140,8 @@ impl Supervisor {
     }
 
     fn set_block(&self, number: u32, node: Option<UblkNode>) {
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.ublk = node;
-            }
+        self.hub.edit(number, |entry| {
+            entry.ublk = node;
         });
     }
 

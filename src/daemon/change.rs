@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use super::hub::{Entry, State};
-use super::order::{DeviceOrder, Order};
+use super::order::DeviceOrder;
 use super::proto::{Export, Rename};
 use super::supervisor::{Supervisor, check_name};
 use super::{nbd, nodes};
@@ -59,14 +59,10 @@ impl Supervisor {
             (None, Some(Export::Fuse)) => Some(self.folder.join(&to.name)),
             _ => old_node.clone(),
         };
-        self.hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.model.rename(&order.name, &order.uuid);
-                    entry.order = order;
-                    entry.node.clone_from(&node);
-                }
-            })?;
+        self.hub.change(order, |entry| {
+            entry.model.rename(&entry.order.name, &entry.order.uuid);
+            entry.node.clone_from(&node);
+        })?;
         let linked = match &node {
             Some(node) => self.link_all(number, &to.links, node),
             None => Ok(()),
@@ -80,10 +76,8 @@ impl Supervisor {
     }
 
     fn link_all(&self, number: u32, links: &[PathBuf], node: &Path) -> Result<(), String> {
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.links = links.to_vec();
-            }
+        self.hub.edit(number, |entry| {
+            entry.links = links.to_vec();
         });
         links.iter().try_for_each(|link| {
             nodes::link(link, node).map_err(|e| format!("{}: {e}", link.display()))
@@ -93,7 +87,7 @@ impl Supervisor {
     /// Lets a device be written to, or not any more. What was let in before is carried out.
     pub(super) fn set_read_only(&self, name: &str, read_only: bool) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, entry) = self.find(name)?;
+        let (_, entry) = self.find(name)?;
         if entry.order.read_only == read_only {
             return Ok(());
         }
@@ -114,13 +108,7 @@ impl Supervisor {
             read_only,
             ..entry.order.clone()
         };
-        let done = self
-            .hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                }
-            });
+        let done = self.hub.change(order, |_| ());
         let done = done.and_then(|()| match read_only {
             true => Ok(()),
             false => permit(&entry, read_only),

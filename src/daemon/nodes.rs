@@ -136,6 +136,17 @@ pub fn resized(node: &LoopNode, file: &Path) -> io::Result<()> {
     loops::take_size(File::open(&node.path)?.as_fd())
 }
 
+/// How many bytes a block device has.
+pub fn size(node: &LoopNode) -> io::Result<u64> {
+    let (major, minor) = node.number;
+    let text = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/size"))?;
+    let sectors: u64 = text
+        .trim()
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(sectors.saturating_mul(512))
+}
+
 /// Lets a loop device take writes, or not any more.
 pub fn set_read_only(node: &LoopNode, read_only: bool) -> io::Result<()> {
     loops::set_read_only(File::open(&node.path)?.as_fd(), read_only)

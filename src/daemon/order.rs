@@ -48,7 +48,8 @@ pub enum Order {
         note: DeviceNote,
     },
     /// A new supervisor asks for everything: [`Report::Backing`], [`Report::Folder`],
-    /// [`Report::Nbd`], [`Report::InFlight`] and [`Report::Device`] for all there is, then [`Report::Held`].
+    /// [`Report::Nbd`], [`Report::InFlight`], [`Report::Device`] and [`Report::Fences`] for all there is,
+    /// then [`Report::Held`].
     HandOver,
     /// A device, as it shall be. It is made, or replaces what has its number.
     Device(DeviceOrder),
@@ -73,8 +74,14 @@ pub enum Order {
         /// How words of its table are to be shown.
         names: BTreeMap<String, String>,
     },
-    /// Answer requests from now on.
+    /// Fences of workers before this one, which it keeps until it is settled. With their read ends.
+    Fences,
+    /// All there is has been told.
+    Whole,
+    /// Answer requests from now on: the fences are proven.
     Serve,
+    /// The consumers of those before it go on with this one.
+    Settled,
     /// Figures.
     Figures,
 }
@@ -252,6 +259,8 @@ pub enum Report {
         /// What was to be kept.
         note: Box<DeviceNote>,
     },
+    /// Fences of workers before this one, as read ends.
+    Fences,
     /// The end of what there is. With the read end of the fence, the counter and the socket.
     Held {
         /// The worker's process.
@@ -259,12 +268,28 @@ pub enum Report {
         /// Its queues.
         #[serde(default)]
         queues: usize,
+        /// How far it is.
+        #[serde(default)]
+        stage: Stage,
     },
     /// Not done.
     Failed {
         /// Why.
         text: String,
     },
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// It has not been told all there is: of no use but to the supervisor that makes it.
+    Making,
+    /// It has, and the fences too that must be proven before consumers go on.
+    Whole,
+    /// It is what the one before it was.
+    #[default]
+    Settled,
 }
 
 /// What the worker counts.

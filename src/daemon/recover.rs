@@ -12,7 +12,7 @@ use ulvm_engine::export::ublk::Control;
 
 use super::channel::Channel;
 use super::events::Class;
-use super::hub::{Hub, must};
+use super::hub::{Entry, Hub, must};
 use super::order::Order;
 use super::ublk::{self, InFlight, Next, Phase, UblkNode};
 
@@ -39,14 +39,24 @@ impl Hub {
             return Ok(());
         };
         let half_begun = ublk::half_begun(control.features());
+        let all: Vec<u32> = nodes.iter().map(|(number, _)| *number).collect();
         let mut taken = Vec::new();
         for (number, node) in nodes {
             match node.after_death(half_begun) {
                 Next::Leave => {}
-                Next::Recover if self.begin(&control, number, &node) => taken.push((number, node)),
-                Next::Recover | Next::GiveUp => self.give_up(&control, number, &node),
+                Next::Recover => taken.push((number, node)),
+                Next::GiveUp => self.give_up(&control, number, &node),
             }
         }
+        self.announce(channel, &taken)?;
+        taken.retain(|(number, node)| {
+            let there = ublk::is_there(&control, node).unwrap_or(false);
+            let begun = there && control.start_recovery(node.id).is_ok();
+            if !begun {
+                self.give_up(&control, *number, node);
+            }
+            begun
+        });
         for (number, node) in &taken {
             let order = Order::Ublk(node.order(*number));
             must(channel, &order, &[in_flight.descriptor()])?;
@@ -57,7 +67,9 @@ impl Hub {
                 false => self.give_up(&control, number, &node),
             }
         }
-        Ok(())
+        // How each has ended.
+        all.into_iter()
+            .try_for_each(|number| self.tell_note(channel, number))
     }
 
     /// Where requests in flight are counted.
@@ -67,14 +79,26 @@ impl Hub {
         Ok(self.note(|state| Arc::clone(state.in_flight.get_or_insert(made))))
     }
 
-    /// From here on a death of the new worker leaves the device half taken over.
-    fn begin(&self, control: &Control, number: u32, node: &UblkNode) -> bool {
-        let there = ublk::is_there(control, node).unwrap_or(false);
-        if !there || control.start_recovery(node.id).is_err() {
-            return false;
+    /// From here on a death of the new worker leaves devices half taken over. Whoever goes on after a
+    /// death of this process is told before.
+    fn announce(&self, channel: &mut Channel, taken: &[(u32, UblkNode)]) -> io::Result<()> {
+        for (number, _) in taken {
+            self.set_phase(*number, Phase::Taking);
+            self.tell_note(channel, *number)?;
         }
-        self.set_phase(number, Phase::Taking);
-        true
+        // What the manager has not taken before is void already, and not waited for.
+        if self.store().is_some_and(|store| !store.behind()) {
+            self.save();
+        }
+        Ok(())
+    }
+
+    /// Lets the new worker keep what is known of a device.
+    fn tell_note(&self, channel: &mut Channel, number: u32) -> io::Result<()> {
+        match self.look(|state| state.devices.get(&number).map(Entry::note)) {
+            Some(note) => must(channel, &Order::Note { number, note }, &[]),
+            None => Ok(()),
+        }
     }
 
     /// Its requests fail, which is better than that they wait for ever. Its block device goes; links to

@@ -14,11 +14,11 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::channel::Channel;
 use super::events::{Class, Commands, Events};
-use super::hub::{Before, Hub};
+use super::hub::{Before, Hub, State};
 use super::marks::Marks;
 use super::nbd::{self, NbdHeld};
 use super::nodes;
-use super::order::Order;
+use super::order::{Order, Stage};
 use super::process::{self, Program};
 use super::proto::{Answer, Ask};
 use super::replace;
@@ -26,6 +26,7 @@ use super::service::{self, HandedIn, Manager, Notify, Restored, Store};
 use super::supervisor::Supervisor;
 use super::takeover;
 use super::ublk;
+use super::watch;
 use crate::error::{Error, Kind, Result};
 use crate::mounts::Mounts;
 use crate::sys::EndSignals;
@@ -42,6 +43,8 @@ const IDLE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long another daemon of the same run directory may take to die.
 const DYING: Duration = Duration::from_secs(1);
+/// How often the service manager is given again what it has not taken.
+const BEHIND: Duration = Duration::from_secs(5);
 /// A client that says nothing for so long is sent away.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
 /// Stacks of the supervisor's threads: small, since they are locked in memory.
@@ -185,34 +188,53 @@ fn hub(
 ) -> Result<(Arc<Hub>, Before)> {
     let socket = run_dir.join(WORKER_SOCKET);
     let failed = |e| Error::io("taking over from a daemon that has died", e);
-    if let Some(orphan) = takeover::orphan(&socket).map_err(failed)? {
-        let (hub, alive) = Hub::of_orphan(orphan, locked, events, store).map_err(failed)?;
-        let told = hub.order(&Order::Events, &[hub.events().as_fd()], |_, _| ());
-        told.map_err(|e| failed(io::Error::other(e)))?;
-        let pid = std::process::id();
+    let pid = std::process::id();
+    if let Some(mut orphan) = takeover::orphan(&socket).map_err(failed)? {
+        if orphan.stage < Stage::Settled {
+            check_again(&mut orphan.state, &events);
+        }
+        let (hub, before) = Hub::of_orphan(orphan, locked, events, store).map_err(failed)?;
+        // Any other is told when it is made.
+        if matches!(before, Before::Alive(_)) {
+            let told = hub.order(&Order::Events, &[hub.events().as_fd()], |_, _| ());
+            told.map_err(|e| failed(io::Error::other(e)))?;
+        }
         let text = format!("supervisor {pid} has taken over from a worker");
         hub.events().tell(Class::TakenOver, None, text);
-        return Ok((Arc::new(hub), Before::Alive(alive)));
+        return Ok((Arc::new(hub), before));
     }
-    let restored = Restored::take(handed_in).unwrap_or_else(|e| {
-        let text = format!("what the service manager has kept is of no use: {e}");
+    let restored = Restored::take(handed_in);
+    if let Some(why) = restored.trouble {
+        let text = format!("what the service manager has kept is of no use: {why}");
         events.tell(Class::Lost, None, text);
-        None
-    });
+    }
     let listener = listen(&socket)?;
-    if let Some(restored) = restored {
-        let pid = std::process::id();
+    // Without anything to go on from, too: what is made next may lie where old writes go.
+    let before = match restored.fences.is_empty() {
+        true => Before::Nothing,
+        false => Before::Dead(restored.fences),
+    };
+    if let Some(mut state) = restored.state {
+        check_again(&mut state, &events);
         let text = format!("supervisor {pid} goes on from what the service manager has kept");
         events.tell(Class::TakenOver, None, text);
         let how = (listener.into(), locked);
-        let (hub, before) = Hub::of_restored(restored, how, events, store).map_err(failed)?;
+        let hub = Hub::of_restored(state, how, events, store).map_err(failed)?;
         return Ok((Arc::new(hub), before));
     }
     clean(folder);
     let queues = ulvm_engine::limits::Settings::default().clamped().queues;
     let hub = Hub::new(listener.into(), queues, locked, events, store);
     let hub = hub.map_err(|e| Error::io("an event descriptor", e))?;
-    Ok((Arc::new(hub), Before::Nothing))
+    Ok((Arc::new(hub), before))
+}
+
+/// Nobody has looked at the metadata since the last supervisor died: what does not own its extents any
+/// more must not be served again.
+fn check_again(state: &mut State, events: &Events) {
+    for (name, why) in watch::withdraw_lost(state) {
+        events.tell(Class::Lost, Some(&name), why);
+    }
 }
 
 fn make_run_dir(dir: &Path) -> Result<PathBuf> {
@@ -329,6 +351,8 @@ fn watch_metadata(pause: Duration, server: &Arc<Server>) -> Result<()> {
         .name("ulvm-watch".into())
         .stack_size(WATCH_STACK)
         .spawn(move || {
+            // A worker may have served without a supervisor that looks.
+            server.supervisor.watch();
             let mut last = Instant::now();
             while !server.ending.load(Ordering::Acquire) {
                 std::thread::sleep(LOOK.min(pause));
@@ -363,7 +387,7 @@ struct Server {
 impl Server {
     fn serve(self: &Arc<Self>, listener: &UnixListener, stay: bool) {
         let mut busy = Instant::now();
-        let mut said = Instant::now();
+        let (mut said, mut behind) = (Instant::now(), Instant::now());
         let often = self.settings.manager.watchdog.map(|w| w / 3);
         let wait = rustix::time::Timespec {
             tv_sec: 0,
@@ -374,6 +398,10 @@ impl Server {
             // Interrupted or timed out: the reasons to go on are looked at again.
             let _ = rustix::event::poll(&mut fds, Some(&wait));
             self.supervisor.events().tell_dropped();
+            if behind.elapsed() >= BEHIND {
+                behind = Instant::now();
+                self.supervisor.catch_up();
+            }
             if often.is_some_and(|often| said.elapsed() >= often) {
                 said = Instant::now();
                 self.say("WATCHDOG=1");

@@ -72,12 +72,13 @@ impl Supervisor {
 
     /// Gives the service manager what it is to keep, if there is one.
     pub fn save(&self) {
-        let saved = self
-            .hub
-            .look(|state| self.hub.store().map(|store| store.save(state)));
-        if let Some(Err(e)) = saved {
-            let text = format!("the service manager has not taken what it is to keep: {e}");
-            self.events().tell(Class::Dropped, None, text);
+        self.hub.save();
+    }
+
+    /// Gives the service manager again what it has not taken.
+    pub fn catch_up(&self) {
+        if self.hub.store().is_some_and(Store::behind) {
+            self.save();
         }
     }
 
@@ -160,11 +161,12 @@ impl Supervisor {
         }
     }
 
-    /// Does something while nothing changes, unless a new worker would do harm.
+    /// Does something while nothing changes and a worker serves, unless a new worker would do harm.
     pub fn at_rest<T>(&self, what: impl FnOnce() -> T) -> Result<T, String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_renew()?;
-        Ok(what())
+        // While it answers no other is being started, which would have nobody any more that makes it.
+        self.hub.order(&Order::Figures, &[], |_, _| what())
     }
 
     pub(super) fn activate(&self, devices: &[NewDevice]) -> Result<Vec<DeviceStatus>, String> {
@@ -302,10 +304,8 @@ impl Supervisor {
             Ok(order)
         });
         let done = loaded.map_err(failed).map(|order| {
-            self.hub.note(|state| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.loaded = Some(order);
-                }
+            self.hub.edit(number, |entry| {
+                entry.loaded = Some(order);
             });
         });
         self.drop_unused();
@@ -316,10 +316,8 @@ impl Supervisor {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
         entry.model.clear();
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.loaded = None;
-            }
+        self.hub.edit(number, |entry| {
+            entry.loaded = None;
         });
         self.drop_unused();
         self.keep(number)
@@ -327,20 +325,14 @@ impl Supervisor {
 
     fn suspend(&self, name: &str) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, entry) = self.find(name)?;
+        let (_, entry) = self.find(name)?;
         let order = DeviceOrder {
             suspended: true,
             noflush: false,
             ..entry.order
         };
         let failed = |e: String| format!("{name}: {e}");
-        let done = self
-            .hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                }
-            });
+        let done = self.hub.change(order, |_| ());
         done.map_err(failed)?;
         // Nothing is ever under way in the model.
         let shut = entry.model.suspend(false, Duration::ZERO);
@@ -350,7 +342,6 @@ impl Supervisor {
     pub(super) fn resume(&self, name: &str) -> Result<(), String> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, entry) = self.find(name)?;
-        let file = self.folder.join(&entry.order.name);
         let next = entry.loaded.as_ref().or(entry.order.live.as_ref());
         self.check(&entry, next)
             .map_err(|lost| format!("{} is not resumed: {lost}", entry.order.name))?;
@@ -368,33 +359,40 @@ impl Supervisor {
         {
             ublk::may_resize().map_err(failed)?;
         }
-        let model = Arc::clone(&entry.model);
-        let done = self
-            .hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                    entry.loaded = None;
-                    entry.withdrawn = None;
-                }
-                // The model has no worker to wait for: an open gate is shut for the swap at once.
-                model.suspend(false, Duration::ZERO)?;
-                model.resume(Duration::ZERO)
-            });
-        done.map_err(failed)?.map_err(|e| e.to_string())?;
+        let mut swapped = Ok(());
+        let done = self.hub.change(order, |entry| {
+            entry.loaded = None;
+            entry.withdrawn = None;
+            // The model has no worker to wait for: an open gate is shut for the swap at once.
+            let shut = entry.model.suspend(false, Duration::ZERO);
+            swapped = shut.and_then(|()| entry.model.resume(Duration::ZERO));
+        });
+        done.map_err(failed)?;
+        swapped.map_err(|e| e.to_string())?;
         self.drop_unused();
         self.keep(number)?;
-        if entry.model.size() == before {
+        self.fit(number)
+    }
+
+    /// Brings a block device to its device's size. Safe to repeat: what did not come about before does
+    /// now.
+    pub(super) fn fit(&self, number: u32) -> Result<(), String> {
+        let entry = self.entry(number)?;
+        let Some(block) = entry.block() else {
+            return Ok(());
+        };
+        let (name, size) = (&entry.order.name, entry.model.size());
+        if nodes::size(block).is_ok_and(|now| now == size) {
             return Ok(());
         }
-        if let Some(node) = &entry.ublk {
-            return ublk::resize(node, entry.model.size()).map_err(failed);
-        }
-        match &entry.loop_node {
-            Some(node) => nodes::resized(node, &file)
-                .map_err(|e| format!("{name}: {}: {e}", node.path.display())),
-            None => Ok(()),
-        }
+        let done = match &entry.ublk {
+            Some(node) => ublk::resize(node, size),
+            None => {
+                let done = nodes::resized(block, &self.folder.join(name));
+                done.map_err(|e| format!("{}: {e}", block.path.display()))
+            }
+        };
+        done.map_err(|e| format!("{name}: {e}"))
     }
 
     /// Shows a device: as a file, over that as a loop device, and with links to it.
@@ -415,14 +413,10 @@ impl Supervisor {
         };
         let file = self.folder.join(&order.name);
         let node = file.clone();
-        self.hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                    entry.export = Some(export);
-                    entry.node = Some(node);
-                }
-            })?;
+        self.hub.change(order, |entry| {
+            entry.export = Some(export);
+            entry.node = Some(node);
+        })?;
         self.appear(number, new, &file)
     }
 
@@ -435,13 +429,9 @@ impl Supervisor {
             nbd: Some(name),
             ..entry.order
         };
-        self.hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                    entry.export = Some(Export::Nbd);
-                }
-            })?;
+        self.hub.change(order, |entry| {
+            entry.export = Some(Export::Nbd);
+        })?;
         self.keep(number)
     }
 
@@ -462,13 +452,11 @@ impl Supervisor {
         let entry = self.entry(number)?;
         let mut node = file.to_owned();
         if new.export == Some(Export::Loop) {
-            let made = self.attach(number, &entry, file, new.minor)?;
+            let made = self.attach(&entry, file, new.minor)?;
             node.clone_from(&made.path);
-            self.hub.note(|state| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.node = Some(made.path.clone());
-                    entry.loop_node = Some(made);
-                }
+            self.hub.edit(number, |entry| {
+                entry.node = Some(made.path.clone());
+                entry.loop_node = Some(made);
             });
             self.keep(number)?;
         }
@@ -485,10 +473,8 @@ impl Supervisor {
         for path in &new.links {
             nodes::link(path, node)
                 .map_err(|e| format!("making the link {}: {e}", path.display()))?;
-            self.hub.note(|state| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.links.push(path.clone());
-                }
+            self.hub.edit(number, |entry| {
+                entry.links.push(path.clone());
             });
         }
         self.keep(number)
@@ -496,24 +482,13 @@ impl Supervisor {
 
     /// Attaches a loop device. It is attached for writing whatever the device's permission is, so that
     /// this can be changed; and refuses writes itself before anybody can know of it.
-    fn attach(
-        &self,
-        number: u32,
-        entry: &Entry,
-        file: &Path,
-        minor: Option<u32>,
-    ) -> Result<LoopNode, String> {
+    fn attach(&self, entry: &Entry, file: &Path, minor: Option<u32>) -> Result<LoopNode, String> {
         let permit = |read_only| {
             let order = DeviceOrder {
                 read_only,
                 ..entry.order.clone()
             };
-            self.hub
-                .order(&Order::Device(order.clone()), &[], |state, _| {
-                    if let Some(entry) = state.devices.get_mut(&number) {
-                        entry.order = order;
-                    }
-                })
+            self.hub.change(order, |_| ())
         };
         let read_only = entry.order.read_only;
         if read_only {
@@ -628,11 +603,9 @@ impl Supervisor {
                 .iter()
                 .for_each(|path| nodes::unlink(path, node));
         }
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.loop_node = None;
-                entry.links.clear();
-            }
+        self.hub.edit(number, |entry| {
+            entry.loop_node = None;
+            entry.links.clear();
         });
         self.hub.order(&Order::Remove { number }, &[], |state, _| {
             state.devices.remove(&number);
@@ -693,8 +666,9 @@ impl Supervisor {
         }
         let health = self.hub.health();
         let own = process::standing(self.locked);
+        let stored = self.hub.store().is_some_and(|store| !store.behind());
         let nbd = devices.iter().any(|d| d.export == Some(Export::Nbd));
-        let kill = standing::kill(resends, blocks, nbd, self.hub.store().is_some());
+        let kill = standing::kill(resends, blocks, nbd, stored);
         let both = [
             (health.worker_pid, figures.standing),
             (Some(std::process::id()), own),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,12 +39,20 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
     };
     let mut channel = Channel::new(socket);
     channel.set_patience(Some(PATIENCE))?;
-    channel.send(&Order::HandOver, &[])?;
+    match channel.send(&Order::HandOver, &[]) {
+        Err(e) if ended(&e) => return Ok(None),
+        other => other?,
+    }
     let mut state = State::default();
     let mut devices: Vec<(DeviceOrder, DeviceNote)> = Vec::new();
+    let mut fences: Vec<OwnedFd> = Vec::new();
     loop {
-        let Some((report, mut fds)) = channel.receive::<Report>()? else {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let (report, mut fds) = match channel.receive::<Report>() {
+            Ok(Some(received)) => received,
+            // It has ended: it was not told all there is, or was killed.
+            Ok(None) => return Ok(None),
+            Err(e) if ended(&e) => return Ok(None),
+            Err(e) => return Err(e),
         };
         match report {
             Report::Backing(order) => {
@@ -65,7 +74,8 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                 state.in_flight = Some(Arc::new(InFlight::taken_over(file)));
             }
             Report::Device { order, note } => devices.push((order, *note)),
-            Report::Held { pid, queues } => {
+            Report::Fences => fences.extend(fds),
+            Report::Held { pid, queues, stage } => {
                 let mut fd = || fds.pop().ok_or(io::ErrorKind::InvalidData);
                 let (listener, resent, fence) = (fd()?, fd()?, fd()?);
                 enter(&mut state, devices).map_err(io::Error::other)?;
@@ -74,6 +84,8 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
                     state,
                     pid,
                     queues,
+                    stage,
+                    fences,
                     fence,
                     resent,
                     listener,
@@ -88,6 +100,14 @@ pub fn orphan(socket: &Path) -> io::Result<Option<Orphan>> {
             }
         }
     }
+}
+
+/// Is the other side gone?
+fn ended(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// Makes the devices without a worker again, lower ones first.

@@ -6,9 +6,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::events::Class;
-use super::guard::{self, GuardPv, Lost, Range, Volume};
+use super::guard::{self, GuardPv, Lost, Range, Readings, Volume};
 use super::hub::{Entry, State};
-use super::order::{DeviceOrder, Order, TableOrder};
+use super::order::{DeviceOrder, TableOrder};
 use super::supervisor::Supervisor;
 
 /// A device to be looked after.
@@ -71,13 +71,7 @@ impl Supervisor {
             suspended: true,
             ..entry.order.clone()
         };
-        let done = self
-            .hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                }
-            });
+        let done = self.hub.change(order, |_| ());
         let mut why = lost.to_string();
         match done {
             // Nothing is ever under way in the model.
@@ -109,6 +103,34 @@ impl Supervisor {
             None => Ok(()),
         }
     }
+}
+
+/// Suspends what has lost its extents while nobody looked, before a worker is made that would serve it;
+/// gives names and reasons.
+pub(super) fn withdraw_lost(state: &mut State) -> Vec<(String, String)> {
+    let readings = Readings::default();
+    let mut lost: Vec<(u32, String)> = Vec::new();
+    for (number, entry) in state.devices.iter().filter(|(_, e)| e.withdrawn.is_none()) {
+        let Some((volume, ranges)) = lies_on(state, entry, entry.order.live.as_ref()) else {
+            continue;
+        };
+        let seen = readings.read(volume.vg, &entry.guard);
+        if let Err(why) = guard::check(&seen, &volume, &ranges) {
+            lost.push((*number, why.to_string()));
+        }
+    }
+    let mut told = Vec::with_capacity(lost.len());
+    for (number, why) in lost {
+        let Some(entry) = state.devices.get_mut(&number) else {
+            continue;
+        };
+        entry.order.suspended = true;
+        // Nothing is ever under way in the model.
+        let _ = entry.model.suspend(false, Duration::ZERO);
+        entry.withdrawn = Some(why.clone());
+        told.push((entry.order.name.clone(), why));
+    }
+    told
 }
 
 /// What a table of a volume's device lies on; none if it is not of a volume, or on nothing.

@@ -22,12 +22,13 @@ use ulvm_engine::table::{Slot, Table};
 use ulvm_engine::table_text::{Resolve, parse};
 use ulvm_engine::target::MessageError;
 
-use super::channel::Channel;
+use super::channel::{Channel, MAX_FDS};
 use super::events::{self, Sender};
 use super::holdings::Holding;
 use super::nbd::NbdHeld;
 use super::order::{
-    DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, TableOrder, UblkOrder, Word,
+    DeviceNote, DeviceOrder, Figures, FolderOrder, Order, Report, Stage, TableOrder, UblkOrder,
+    Word,
 };
 use super::process;
 
@@ -54,6 +55,8 @@ struct Kept {
     nbd: Option<NbdHeld>,
     /// Where requests in flight of ublk devices are counted.
     in_flight: Option<OwnedFd>,
+    /// Of workers before this one, until their consumers go on.
+    fences: Vec<OwnedFd>,
 }
 
 /// What has been made by order.
@@ -75,10 +78,11 @@ struct Worker {
     ublk: Option<Servers>,
     pinned: bool,
     serving: bool,
+    stage: Stage,
 }
 
 /// Carries out orders from `socket`. Without a supervisor it goes on serving what it has until
-/// another comes to take over, and ends if it has nothing.
+/// another comes to take over, and ends if it has nothing, or less than all there is.
 pub fn run(socket: UnixStream) -> io::Result<()> {
     let mut channel = Channel::new(socket);
     let Some(mut worker) = begin(&mut channel)? else {
@@ -87,7 +91,7 @@ pub fn run(socket: UnixStream) -> io::Result<()> {
     loop {
         let (order, fds) = match channel.receive::<Order>() {
             Ok(Some(received)) => received,
-            Ok(None) | Err(_) if worker.devices.is_empty() => return Ok(()),
+            Ok(None) | Err(_) if worker.is_useless() => return Ok(()),
             Ok(None) | Err(_) => {
                 channel = worker.next_supervisor()?;
                 continue;
@@ -138,6 +142,7 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         folder: None,
         nbd: None,
         in_flight: None,
+        fences: Vec::new(),
     };
     Ok(Some(Worker {
         kept,
@@ -153,10 +158,16 @@ fn begin(channel: &mut Channel) -> io::Result<Option<Worker>> {
         ublk: None,
         pinned: false,
         serving: false,
+        stage: Stage::Making,
     }))
 }
 
 impl Worker {
+    /// Is there nothing that a supervisor which takes over could go on from?
+    fn is_useless(&self) -> bool {
+        self.devices.is_empty() || self.stage == Stage::Making
+    }
+
     fn carry_out(&mut self, order: Order, fds: Vec<OwnedFd>) -> Result<Report, String> {
         match order {
             Order::Begin { .. } => return Err("begun already".into()),
@@ -191,6 +202,12 @@ impl Worker {
                 if let Some(prepared) = self.prepared.take() {
                     prepared.begin(&self.engine);
                 }
+            }
+            Order::Fences => self.kept.fences.extend(fds),
+            Order::Whole => self.stage = Stage::Whole,
+            Order::Settled => {
+                self.stage = Stage::Settled;
+                self.kept.fences.clear();
             }
             Order::Figures => return Ok(Report::Figures(self.figures())),
             Order::Message {
@@ -423,13 +440,21 @@ impl Worker {
             channel.send(&report, &[])?;
         }
         let kept = &self.kept;
+        for fences in kept.fences.chunks(MAX_FDS) {
+            let fds: Vec<BorrowedFd<'_>> = fences.iter().map(|fd| fd.as_fd()).collect();
+            channel.send(&Report::Fences, &fds)?;
+        }
         let fds = [
             kept.fence.as_fd(),
             kept.resent.as_fd(),
             kept.listener.as_fd(),
         ];
-        let (pid, queues) = (std::process::id(), self.engine.queues());
-        channel.send(&Report::Held { pid, queues }, &fds)
+        let held = Report::Held {
+            pid: std::process::id(),
+            queues: self.engine.queues(),
+            stage: self.stage,
+        };
+        channel.send(&held, &fds)
     }
 
     fn table(&self, order: &TableOrder) -> Result<Table, String> {

@@ -10,21 +10,26 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ulvm_test_support::ensure;
 use ulvm_test_support::suite::{Outcome, Suite};
+use ulvm_test_support::{ensure, process};
 
 use crate::host::{Host, LOOP};
 use crate::slow::Slow;
 
 /// How long the first write takes.
-const SLOW: Duration = Duration::from_secs(3);
+pub const SLOW: Duration = Duration::from_secs(3);
 
 pub fn cases(suite: &mut Suite) {
     suite.case("activation::fence::old_write_never_wins", &LOOP, old_write);
+    suite.case(
+        "activation::fence::nor_when_the_supervisor_dies_next",
+        &LOOP,
+        over_a_takeover,
+    );
 }
 
 /// Writes a block of one byte repeated, and waits for the answer.
-fn write(node: PathBuf, byte: u8) -> Outcome {
+pub fn write(node: PathBuf, byte: u8) -> Outcome {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new()
         .write(true)
@@ -37,6 +42,26 @@ fn write(node: PathBuf, byte: u8) -> Outcome {
 }
 
 fn old_write() -> Outcome {
+    newer_wins(|host| host.kill("worker_pid").map(drop))
+}
+
+/// The worker dies, and the supervisor while it waits for the fence: whoever comes next has to wait for
+/// the same, and is the first to let consumers go on.
+fn over_a_takeover() -> Outcome {
+    newer_wins(|host| {
+        let supervisor = host.pid("supervisor_pid")?;
+        host.kill("worker_pid")?;
+        // The next worker has been told all there is, and waits.
+        std::thread::sleep(SLOW / 5);
+        process::output("kill", &["-KILL", &supervisor.to_string()])?.success("kill")?;
+        let now = host.pid("supervisor_pid")?;
+        ensure!(now != supervisor, "the supervisor is still there");
+        Ok(())
+    })
+}
+
+/// Does something to the daemon while a slow write is under way, and writes to the same place.
+fn newer_wins(kill: impl FnOnce(&Host) -> Outcome) -> Outcome {
     let host = Host::new()?;
     let slow = Slow::new(&host.images().path("a"), SLOW)?;
     // The second image is not needed: `linear` lies on the first.
@@ -52,9 +77,13 @@ fn old_write() -> Outcome {
     });
     slow.caught()?;
     slow.slow(false)?;
-    host.kill("worker_pid")?;
-    client.join().map_err(|_| "the client panicked")??;
+    kill(&host)?;
+    while !client.is_finished() {
+        ensure!(began.elapsed() < 10 * SLOW, "the write is not answered");
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let answered = began.elapsed();
+    client.join().map_err(|_| "the client panicked")??;
     // Whatever is under way lands now.
     std::thread::sleep((2 * SLOW).saturating_sub(began.elapsed()));
     ensure!(slow.in_flight() == 0, "the old write is still under way");

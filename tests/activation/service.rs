@@ -15,8 +15,11 @@ use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 use ulvm_test_support::{ensure, process};
 
+use crate::fence::SLOW;
 use crate::host::{FUSE, Host, LOOP};
 use crate::kill::{end_load, load, writes_go_on};
+use crate::slow::Slow;
+use crate::watch::{Lvm2, device, write};
 
 pub fn cases(suite: &mut Suite) {
     let mut bash = FUSE.to_vec();
@@ -26,6 +29,15 @@ pub fn cases(suite: &mut Suite) {
     both.extend([Need::Program("bash"), Need::Program("fio")]);
     suite.case("activation::service::both_may_die", &both, both_die);
     suite.case("activation::service::replaced", &both, replaced);
+    suite.case(
+        "activation::service::fences_outlive_the_state",
+        &LOOP,
+        fences,
+    );
+    suite.case("activation::service::a_deaf_manager", &both, deaf);
+    let mut lvm2 = LOOP.to_vec();
+    lvm2.push(Need::Program("lvm"));
+    suite.case("activation::service::lost_meanwhile", &lvm2, lost);
 }
 
 /// What the manager has been told, and keeps.
@@ -41,33 +53,83 @@ struct Manager {
     /// The socket that clients come to.
     socket: UnixListener,
     ending: Arc<AtomicBool>,
+    /// Takes the notes.
+    listener: Option<std::thread::JoinHandle<()>>,
     daemon: Option<Child>,
 }
 
 impl Manager {
     fn new(host: &Host) -> Result<Manager, String> {
         let path = host.run_dir().join("notify");
-        let notes = UnixDatagram::bind(&path).map_err(|e| e.to_string())?;
+        let socket = UnixListener::bind(host.run_dir().join("daemon.sock"));
+        let told: Arc<Mutex<Told>> = Arc::default();
+        let mut manager = Manager {
+            path,
+            told,
+            socket: socket.map_err(|e| e.to_string())?,
+            ending: Arc::default(),
+            listener: None,
+            daemon: None,
+        };
+        manager.listen()?;
+        Ok(manager)
+    }
+
+    /// Takes notes from now on.
+    fn listen(&mut self) -> Outcome {
+        let notes = UnixDatagram::bind(&self.path).map_err(|e| e.to_string())?;
         let patience = Some(Duration::from_millis(100));
         notes
             .set_read_timeout(patience)
             .map_err(|e| e.to_string())?;
-        let socket = UnixListener::bind(host.run_dir().join("daemon.sock"));
-        let told: Arc<Mutex<Told>> = Arc::default();
-        let ending: Arc<AtomicBool> = Arc::default();
-        let (to, end) = (Arc::clone(&told), Arc::clone(&ending));
-        std::thread::spawn(move || {
+        self.ending.store(false, Ordering::Release);
+        let (to, end) = (Arc::clone(&self.told), Arc::clone(&self.ending));
+        self.listener = Some(std::thread::spawn(move || {
             while !end.load(Ordering::Acquire) {
                 take(&notes, &to);
             }
-        });
-        Ok(Manager {
-            path,
-            told,
-            socket: socket.map_err(|e| e.to_string())?,
-            ending,
-            daemon: None,
-        })
+        }));
+        Ok(())
+    }
+
+    /// Takes no notes any more.
+    fn be_deaf(&mut self) -> Outcome {
+        self.ending.store(true, Ordering::Release);
+        if let Some(listener) = self.listener.take() {
+            listener.join().map_err(|_| "the listener panicked")?;
+        }
+        std::fs::remove_file(&self.path).map_err(|e| e.to_string())
+    }
+
+    /// The states that are kept: how long each is.
+    fn states(&self) -> Result<Vec<u64>, String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = told.kept.iter();
+        let states = kept.filter(|(name, _)| name.starts_with("ulvm-state-"));
+        let len = |fd: &OwnedFd| rustix::fs::fstat(fd).map(|s| s.st_size as u64);
+        let lens = states.flat_map(|(_, fds)| fds.iter().map(len));
+        lens.collect::<Result<_, _>>().map_err(|e| e.to_string())
+    }
+
+    /// Makes the states that are kept unreadable.
+    fn spoil(&self) -> Outcome {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = told.kept.iter();
+        for (_, fds) in kept.filter(|(name, _)| name.starts_with("ulvm-state-")) {
+            for fd in fds {
+                rustix::fs::ftruncate(fd, 5).map_err(|e| e.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills both processes, and waits for their end.
+    fn kill_both(&mut self, host: &Host) -> Outcome {
+        let (supervisor, worker) = (host.pid("supervisor_pid")?, host.pid("worker_pid")?);
+        let pids = [supervisor.to_string(), worker.to_string()];
+        process::output("kill", &["-KILL", &pids[0], &pids[1]])?.success("kill")?;
+        self.ended()?;
+        dead(worker)
     }
 
     /// Starts the service with the socket and all that is kept.
@@ -247,11 +309,8 @@ fn both_die() -> Outcome {
     let fio = load(&node.display().to_string(), &host.images().path(""))?;
     for round in 0..3 {
         writes_go_on(&node)?;
-        let (supervisor, worker) = (host.pid("supervisor_pid")?, host.pid("worker_pid")?);
-        let pids = [supervisor.to_string(), worker.to_string()];
-        process::output("kill", &["-KILL", &pids[0], &pids[1]])?.success("kill")?;
-        manager.ended()?;
-        dead(worker)?;
+        let worker = host.pid("worker_pid")?;
+        manager.kill_both(&host)?;
         manager.start(&host)?;
         ensure!(
             host.node("vg/linear")? == node,
@@ -287,11 +346,7 @@ fn replaced() -> Outcome {
         states.count()
     };
     manager.until("one state", |told| states(told) == 1)?;
-    let worker = host.pid("worker_pid")?;
-    let pids = [host.pid("supervisor_pid")?.to_string(), worker.to_string()];
-    process::output("kill", &["-KILL", &pids[0], &pids[1]])?.success("kill")?;
-    manager.ended()?;
-    dead(worker)?;
+    manager.kill_both(&host)?;
     manager.start(&host)?;
     writes_go_on(&node)?;
     end_load(fio)?;
@@ -299,4 +354,115 @@ fn replaced() -> Outcome {
     manager.ended()?;
     ensure!(host.run_dir().join("daemon.sock").exists(), "no socket");
     Ok(())
+}
+
+/// Both die over a slow write, and what is kept cannot be read: the write has ended before anything is
+/// served again.
+fn fences() -> Outcome {
+    let host = Host::new()?;
+    let slow = Slow::new(&host.images().path("a"), SLOW)?;
+    let devices = format!("{},{}", slow.node(), host.images().path("b").display());
+    let host = host.through(std::path::Path::new(&devices));
+    let mut manager = Manager::new(&host)?;
+    manager.start(&host)?;
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    let node = host.node("vg/linear")?;
+    slow.slow(true)?;
+    let began = Instant::now();
+    let client = std::thread::spawn(move || crate::fence::write(node, b'1'));
+    slow.caught()?;
+    slow.slow(false)?;
+    manager.kill_both(&host)?;
+    manager.spoil()?;
+    manager.start(&host)?;
+    let ready = began.elapsed();
+    ensure!(
+        ready + Duration::from_millis(50) >= SLOW,
+        "ready after {ready:?}, before the old write ended"
+    );
+    let ended = client.join().map_err(|_| "the client panicked")?;
+    ensure!(ended.is_err(), "a write to a dead device was answered");
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    crate::fence::write(host.node("vg/linear")?, b'2')?;
+    host.ok("lvchange -an vg/linear")?;
+    let seen = host.ok("read vg/linear --length 4096")?.stdout;
+    ensure!(seen.iter().all(|b| *b == b'2'), "other data");
+    manager.ended()
+}
+
+/// The manager takes nothing any more, and workers die: they are replaced, since consumers wait. What it
+/// has is of no use meanwhile, and of use again when it listens.
+fn deaf() -> Outcome {
+    let host = Host::new()?;
+    let mut manager = Manager::new(&host)?;
+    manager.start(&host)?;
+    host.ok("lvchange -ay --export loop vg/linear")?;
+    let node = host.node("vg/linear")?;
+    let fio = load(&node.display().to_string(), &host.images().path(""))?;
+    writes_go_on(&node)?;
+    let survived = |host: &Host| -> Result<bool, String> {
+        let both = host.status()?["kill"]["both"].to_string();
+        Ok(both.contains("pause"))
+    };
+    ensure!(survived(&host)?, "a death of both is not survived");
+    manager.be_deaf()?;
+    for _ in 0..2 {
+        let worker = host.kill("worker_pid")?;
+        ensure!(host.pid("worker_pid")? != worker, "the same worker");
+        writes_go_on(&node)?;
+    }
+    let states = manager.states()?;
+    ensure!(
+        !states.is_empty() && states.iter().all(|len| *len == 0),
+        "what is kept knows nothing of the workers since: {states:?}"
+    );
+    ensure!(!survived(&host)?, "it is said to be survived");
+    manager.listen()?;
+    let began = Instant::now();
+    while !survived(&host)? {
+        ensure!(began.elapsed() < Duration::from_secs(20), "never caught up");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    manager.kill_both(&host)?;
+    manager.start(&host)?;
+    writes_go_on(&node)?;
+    end_load(fio)?;
+    host.ok("lvchange -an vg/linear")?;
+    manager.ended()
+}
+
+/// While neither process is there LVM2 removes a volume: it is not served again.
+fn lost() -> Outcome {
+    let host = Host::new()?;
+    let lvm2 = Lvm2::on(&host)?;
+    let config = host.images().system_dir().join("lvm.conf");
+    let text = std::fs::read_to_string(&config).map_err(|e| e.to_string())?;
+    // Not what this is about.
+    let text = text.replace("watch_interval = 1", "watch_interval = 0");
+    std::fs::write(&config, text).map_err(|e| e.to_string())?;
+    let mut manager = Manager::new(&host)?;
+    manager.start(&host)?;
+    host.ok("vgchange -ay --export fuse vg")?;
+    let node = host.node("vg/linear")?;
+    write(&node, b'1').map_err(|e| e.to_string())?;
+    manager.kill_both(&host)?;
+    lvm2.ok("lvremove -y vg/linear")?;
+    manager.start(&host)?;
+    let linear = device(&host, "vg-linear")?;
+    ensure!(
+        linear["suspended"] == true && linear["withdrawn"].is_string(),
+        "served: {linear}"
+    );
+    let striped = device(&host, "vg-striped")?;
+    ensure!(striped["suspended"] == false, "{striped}");
+    let events = host.ok("events --json")?.out();
+    ensure!(
+        events
+            .lines()
+            .any(|l| l.contains("\"lost\"") && l.contains("vg-linear")),
+        "no event: {events}"
+    );
+    host.ok("dmsetup remove --force vg-linear")?;
+    host.ok("lvchange -an vg/striped")?;
+    manager.ended()
 }

@@ -26,13 +26,13 @@ pub fn cases(suite: &mut Suite) {
 const NOTICED: Duration = Duration::from_secs(15);
 
 /// LVM2 on the images of a host, which it sees through loop devices.
-struct Lvm2 {
+pub struct Lvm2 {
     loops: Vec<LoopDevice>,
     dir: tempfile::TempDir,
 }
 
 impl Lvm2 {
-    fn on(host: &Host) -> Result<Self, String> {
+    pub fn on(host: &Host) -> Result<Self, String> {
         if let Some(why) = lvm::reference_unusable() {
             return Err(why);
         }
@@ -47,7 +47,7 @@ impl Lvm2 {
         })
     }
 
-    fn ok(&self, line: &str) -> Result<Finished, String> {
+    pub fn ok(&self, line: &str) -> Result<Finished, String> {
         let nodes: Vec<_> = self
             .loops
             .iter()
@@ -68,7 +68,7 @@ impl Lvm2 {
     }
 }
 
-fn device(host: &Host, name: &str) -> Result<Value, String> {
+pub fn device(host: &Host, name: &str) -> Result<Value, String> {
     let status = host.status()?;
     let devices = status["devices"].as_array().cloned().unwrap_or_default();
     let found = devices.into_iter().find(|d| d["name"] == name);
@@ -88,7 +88,7 @@ fn wait_withdrawn(host: &Host, name: &str) -> Result<String, String> {
     }
 }
 
-fn write(node: &Path, byte: u8) -> std::io::Result<()> {
+pub fn write(node: &Path, byte: u8) -> std::io::Result<()> {
     let file = OpenOptions::new().write(true).open(node)?;
     file.write_all_at(&[byte; 4096], 0)?;
     file.sync_all()

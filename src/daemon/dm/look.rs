@@ -11,7 +11,7 @@ use crate::daemon::order::{TableOrder, Word};
 
 /// That of its block device; (0, n) of one that is no block device.
 pub fn number(entry: &Entry) -> (u32, u32) {
-    let block = entry.loop_node.as_ref().map(|l| l.number);
+    let block = entry.block().map(|b| b.number);
     block.unwrap_or((0, entry.order.number))
 }
 

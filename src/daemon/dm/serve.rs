@@ -121,10 +121,8 @@ impl Supervisor {
         }])?;
         // Whoever waits for an event is to look at the name it waits under.
         if order.live.is_some() {
-            self.hub.note(|state| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.dm.events += 1;
-                }
+            self.hub.edit(number, |entry| {
+                entry.dm.events += 1;
             });
             self.keep(number)?;
         }
@@ -152,10 +150,8 @@ impl Supervisor {
 
     fn defer(&self, name: &str, deferred: bool) -> Result<(), Refusal> {
         let number = self.number_of(name)?;
-        self.hub.note(|state| {
-            if let Some(entry) = state.devices.get_mut(&number) {
-                entry.dm.deferred = deferred;
-            }
+        self.hub.edit(number, |entry| {
+            entry.dm.deferred = deferred;
         });
         self.keep(number)?;
         self.sweep_later();
@@ -231,11 +227,7 @@ impl Supervisor {
             ..entry.order
         };
         self.hub
-            .order(&Order::Device(order.clone()), &[], |state, _| {
-                if let Some(entry) = state.devices.get_mut(&number) {
-                    entry.order = order;
-                }
-            })
+            .change(order, |_| ())
             .map_err(|e| format!("{name}: {e}"))?;
         // Nothing is ever under way in the model.
         let shut = entry.model.suspend(false, Duration::ZERO);

@@ -60,6 +60,7 @@ impl Supervisor {
             if !open.contains(&name) {
                 // What cannot be removed now is tried again.
                 let _ = self.deactivate(&[name]);
+                self.save();
             }
         }
         let mut running = self

@@ -4,6 +4,7 @@
 #   make install                below PREFIX (/usr/local), in DESTDIR if given
 #   make install LVM2_LINKS=yes the commands under LVM2's names too, in place of LVM2
 #   make deb                    Debian packages in target/debian (as any user)
+#   make install BOOT=no        without initramfs-tools' hook and dracut's module
 #   make install PROGRAM=FILE   a program that is there already
 #
 # The program is linked statically, so that a worker that is started again needs nothing from a
@@ -16,7 +17,10 @@ DOCDIR      ?= $(PREFIX)/share/doc/ulvm
 SHAREDIR    ?= $(PREFIX)/share
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 UDEVDIR     ?= $(PREFIX)/lib/udev/rules.d
+INITRAMFSDIR ?= $(SHAREDIR)/initramfs-tools
+DRACUTDIR   ?= $(PREFIX)/lib/dracut/modules.d/90ulvm
 LVM2_LINKS  ?= no
+BOOT        ?= yes
 STATIC      ?= yes
 CARGO       ?= cargo
 
@@ -42,9 +46,11 @@ RULES := $(wildcard dist/udev/*.rules)
 LVM2  := $(wildcard dist/lvm2/*.conf)
 DOCS  := README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md)
 
-.PHONY: build install install-program install-links deb
+EXAMPLES := dist/example/ulvm.conf dist/lvm2/ulvm-filter.conf
 
-install: install-program $(if $(filter yes,$(LVM2_LINKS)),install-links)
+.PHONY: build install install-program install-boot install-links deb
+
+install: install-program $(if $(filter yes,$(BOOT)),install-boot) $(if $(filter yes,$(LVM2_LINKS)),install-links)
 
 install-program: build
 	install -D -m 0755 $(PROGRAM) $(DESTDIR)$(SBINDIR)/ulvm
@@ -66,8 +72,25 @@ ifneq ($(UNITS),)
 endif
 ifneq ($(RULES),)
 	install -d $(DESTDIR)$(UDEVDIR)
-	install -m 0644 $(RULES) $(DESTDIR)$(UDEVDIR)
+	set -e; for rules in $(RULES); do \
+		sed 's,@SBINDIR@,$(SBINDIR),g' $$rules >$(DESTDIR)$(UDEVDIR)/$${rules##*/}; \
+	done
 endif
+	install -d $(DESTDIR)$(DOCDIR)/examples
+	install -m 0644 $(EXAMPLES) $(DESTDIR)$(DOCDIR)/examples
+
+# What brings up the root file system: initramfs-tools' scripts and dracut's module; both use the same
+# functions.
+HOOKED := hooks/ulvm scripts/ulvm scripts/local-top/ulvm scripts/local-block/ulvm scripts/init-bottom/ulvm
+install-boot: install-program
+	set -e; for file in $(HOOKED); do \
+		install -D -m 0755 dist/initramfs-tools/$$file $(DESTDIR)$(INITRAMFSDIR)/$$file; \
+	done
+	sed -i 's,@SBINDIR@,$(SBINDIR),g' $(DESTDIR)$(INITRAMFSDIR)/hooks/ulvm
+	chmod 0644 $(DESTDIR)$(INITRAMFSDIR)/scripts/ulvm
+	install -d $(DESTDIR)$(DRACUTDIR)
+	install -m 0755 dist/dracut/90ulvm/*.sh $(DESTDIR)$(DRACUTDIR)
+	install -m 0644 dist/initramfs-tools/scripts/ulvm $(DESTDIR)$(DRACUTDIR)/ulvm-functions.sh
 
 # LVM2's commands are those that begin as its do; each has its page already. dmsetup is left alone:
 # other programs may need the one that speaks to the kernel.

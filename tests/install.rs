@@ -12,13 +12,28 @@ use ulvm_test_support::{ensure, process};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ulvm");
 
+/// What activates volumes without being asked.
+const AT_BOOT: [&str; 11] = [
+    "udev/rules.d/69-ulvm.rules",
+    "systemd/system/ulvm-activate@.service",
+    "systemd/system/ulvm-late@.service",
+    "systemd/system/ulvm-late@.timer",
+    "systemd/system/ulvm-shutdown.service",
+    "initramfs-tools/hooks/ulvm",
+    "initramfs-tools/scripts/ulvm",
+    "initramfs-tools/scripts/local-top/ulvm",
+    "initramfs-tools/scripts/local-block/ulvm",
+    "initramfs-tools/scripts/init-bottom/ulvm",
+    "dracut/modules.d/90ulvm/module-setup.sh",
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn done(command: &mut Command) -> Result<Finished, String> {
     let what = format!("{command:?}");
-    process::run(command, &[], Duration::from_secs(120))?.success(&what)
+    process::run(command, &[], Duration::from_secs(600))?.success(&what)
 }
 
 fn make(dest: &Path, words: &[&str]) -> Result<Finished, String> {
@@ -75,6 +90,16 @@ fn beside_lvm2() -> Outcome {
         let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
         ensure!(text.contains("lvcreate"), "{file} knows no lvcreate");
     }
+    for file in AT_BOOT {
+        let path = match file.starts_with("initramfs-tools") {
+            true => prefix.join("share").join(file),
+            false => prefix.join("lib").join(file),
+        };
+        ensure!(path.exists(), "{} is not there", path.display());
+        if file.ends_with("/ulvm") || file.ends_with(".sh") {
+            done(Command::new("sh").arg("-n").arg(&path))?;
+        }
+    }
     // Nothing may point into the folder it was gathered in, or keep a mark to be replaced.
     let left = process::run(
         Command::new("grep")
@@ -116,7 +141,7 @@ fn packages() -> Outcome {
             .env("PROGRAM", PROGRAM),
     )?;
     let debs: Vec<PathBuf> = names(&debs)?.iter().map(|n| debs.join(n)).collect();
-    ensure!(debs.len() == 2, "made: {debs:?}");
+    ensure!(debs.len() == 3, "made: {debs:?}");
     let mut files = Vec::new();
     for deb in &debs {
         let list = done(Command::new("dpkg-deb").arg("-c").arg(deb))?.out();
@@ -127,11 +152,12 @@ fn packages() -> Outcome {
         let owner = list.lines().find(|l| !l.contains("root/root"));
         ensure!(owner.is_none(), "not root's: {owner:?}");
     }
-    let twice: Vec<_> = files[0].intersection(&files[1]).collect();
-    ensure!(twice.is_empty(), "in both packages: {twice:?}");
+    let all: Vec<&String> = files.iter().flatten().collect();
+    let distinct: BTreeSet<&String> = all.iter().copied().collect();
+    ensure!(all.len() == distinct.len(), "in two packages: {all:?}");
     // The package beside LVM2 must not take one of its files.
     let name = |p: &str| p.ends_with("sbin/lvs") || p.contains("/lvs.8");
-    let with_links: Vec<usize> = (0..2)
+    let with_links: Vec<usize> = (0..3)
         .filter(|n| files[*n].iter().any(|p| name(p)))
         .collect();
     ensure!(with_links.len() == 1, "lvs is in packages {with_links:?}");
@@ -139,6 +165,14 @@ fn packages() -> Outcome {
         !files[with_links[0]].contains("./usr/sbin/ulvm"),
         "the links come with the program"
     );
+    // What acts by itself comes with a package of its own.
+    for file in AT_BOOT {
+        let of = |n: &usize| files[*n].iter().any(|p| p.ends_with(file));
+        let with: Vec<usize> = (0..3).filter(of).collect();
+        ensure!(with.len() == 1, "{file} is in packages {with:?}");
+        let program = files[with[0]].iter().any(|p| p == "./usr/sbin/ulvm");
+        ensure!(!program && with != with_links, "{file} acts by itself");
+    }
     done(Command::new(both.join("usr/sbin/lvs")).arg("--help"))?;
     for link in names(&both.join("usr/share/man/man8"))? {
         let path = both.join("usr/share/man/man8").join(&link);

@@ -1,4 +1,5 @@
-//! Activation by events: `pvscan --cache` and `vgchange -aay --autoactivation event`, beside LVM2's own.
+//! Activation by events, and its end: `pvscan --cache` and `vgchange -aay --autoactivation event`, beside LVM2's own, and
+//! `blkdeactivate`.
 //!
 //! Each tool runs a script in a mount namespace of its own, with an empty /run/lvm. Volume groups are made
 //! by LVM2 in both; `tool` is the one under test.
@@ -171,12 +172,84 @@ LVM_VG_NAME_COMPLETE='vg'
     Ok(())
 }
 
+/// What is mounted, swapped to and nested on live volumes goes in order, and what is to stay stays.
+fn blkdeactivate() -> Outcome {
+    let dir = loopdev::scratch()?;
+    let script = r#"
+        cd "$dir" || exit 99
+        export ULVM_RUN_DIR=$dir/run LVM_SYSTEM_DIR=$dir/system ULVM_LOCK_DIR=$dir/lock DM_DEV_DIR=$dir/dev
+        export ULVM_DEVICES=$dir/a
+        ulvm() { $tool "$@" 2>$dir/said; }
+        quiet() { ulvm "$@" >/dev/null || { cat $dir/said; exit 98; }; }
+        off() { echo "+ $*"; ulvm blkdeactivate "$@" | sed 's/(loop[0-9]*)/(loop)/'; }
+        trap '$tool blkdeactivate -u >/dev/null 2>&1' EXIT
+        truncate -s 256M a; quiet vgcreate v-g a
+        for lv in one two three; do quiet lvcreate -y -an -Zn -Wn -L 64M -n $lv v-g; done
+        quiet vgchange -ay --export loop v-g
+        mkfs.ext4 -q dev/v-g/one; mkfs.ext4 -q dev/v-g/two
+        mkdir m; mount dev/v-g/one m; mkdir -p m/in; mount dev/v-g/two m/in
+        off; off -u; grep -c "$dir/m" /proc/mounts
+        quiet vgchange -ay --export loop v-g
+        mkswap -q dev/v-g/one >/dev/null 2>&1; swapon dev/v-g/one
+        node=$(readlink -f dev/v-g/three)
+        for words in "vgcreate inner $node" "lvcreate -y -an -Zn -Wn -L 16M -n x inner" "vgchange -ay --export loop inner"; do
+            ULVM_DEVICES=$node quiet $words
+        done
+        off; off --umount dev/v-g/one; off -l wholevg,other -u; $tool blkdeactivate dev/none 2>&1; echo "= $?"
+    "#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "bash", "-c", script]);
+    command.env("tool", PROGRAM).env("dir", dir.path());
+    let done = process::run(&mut command, &[], Duration::from_secs(240))?.success("the script")?;
+    let said = hide(&done.out(), &[], dir.path());
+    let expected = "\
++ 
+Deactivating block devices:
+  [SKIP]: unmount of v-g/two (loop) mounted on $dir/m/in
+  [SKIP]: unmount of v-g/one (loop) mounted on $dir/m
+  [LVM]: deactivating Logical Volume v-g/three... done
++ -u
+Deactivating block devices:
+  [UMOUNT]: unmounting v-g/two (loop) mounted on $dir/m/in... done
+  [UMOUNT]: unmounting v-g/one (loop) mounted on $dir/m... done
+  [LVM]: deactivating Logical Volume v-g/one... done
+  [LVM]: deactivating Logical Volume v-g/two... done
+0
++ 
+Deactivating block devices:
+  [SKIP]: unmount of v-g/one (loop) mounted on [SWAP]
+  [LVM]: deactivating Logical Volume v-g/two... done
+  [LVM]: deactivating Logical Volume inner/x... done
+  [LVM]: deactivating Logical Volume v-g/three... done
++ --umount dev/v-g/one
+Deactivating block devices:
+  [SWAP]: turning off v-g/one (loop)... done
+  [LVM]: deactivating Logical Volume v-g/one... done
++ -l wholevg,other -u
+other: unknown LVM option
+Deactivating block devices:
+Deactivating block devices:
+  dev/none: device not found
+= 5
+";
+    ensure!(said == expected, "said:\n{said}\nexpected:\n{expected}");
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let needs = &[Need::Loop, Need::Lvm2, Need::Program("unshare")];
-    let mut suite = Suite::new(4);
+    let mut suite = Suite::new(5);
     suite.case("online/as_lvm2", needs, as_lvm2);
     suite.case("online/options_as_lvm2", needs, options_as_lvm2);
     suite.case("online/odd_vgs_as_lvm2", needs, odd_vgs_as_lvm2);
     suite.case("online/on_purpose", needs, on_purpose);
+    let needs = &[
+        Need::Loop,
+        Need::Path("/dev/fuse"),
+        Need::Program("unshare"),
+        Need::Program("mkfs.ext4"),
+        Need::Program("swapon"),
+    ];
+    suite.case("blkdeactivate/order", needs, blkdeactivate);
     suite.run()
 }

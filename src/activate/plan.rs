@@ -189,6 +189,18 @@ pub fn dm_name(vg: &str, lv: &str, layer: Option<&str>) -> String {
     format!("{}-{}{layer}", double(vg), double(lv))
 }
 
+/// VG and LV of such a name: the first hyphen that stands alone is between them.
+pub fn lv_of_dm_name(name: &str) -> Option<(String, String)> {
+    let mut rest = name.char_indices().peekable();
+    while let Some((at, c)) = rest.next() {
+        if c == '-' && rest.next_if(|(_, next)| *next == '-').is_none() {
+            let plain = |s: &str| s.replace("--", "-");
+            return Some((plain(&name[..at]), plain(&name[at + 1..])));
+        }
+    }
+    None
+}
+
 /// Is an LV's device to refuse writes?
 pub fn read_only(lv: &Lv) -> bool {
     !lv.status.write || lv.flags.write_locked

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::dm::{DmAnswer, DmAsk};
+use super::process;
 use super::proto::{Answer, Ask, DeviceStatus, NewBacking, NewDevice, Rename, Status};
 use super::server::{SOCKET, WORKER_SOCKET};
 use crate::error::{Error, Kind, Result};
@@ -117,6 +118,12 @@ impl Client {
         self.ask(&Ask::Stop).map(drop)
     }
 
+    /// Has the daemon go on with another root folder.
+    pub fn enter(&mut self, root: &Path) -> Result<()> {
+        let root = root.to_owned();
+        self.ask(&Ask::Enter { root }).map(drop)
+    }
+
     /// Makes devices, all or none.
     pub fn activate(&mut self, devices: Vec<NewDevice>) -> Result<Vec<DeviceStatus>> {
         match self.ask(&Ask::Activate { devices })? {
@@ -190,7 +197,7 @@ fn unexpected(answer: &Answer) -> Error {
 fn start(run_dir: &Path) -> Result<()> {
     let failed = |e| Error::io("starting the daemon", e);
     let mut child = Command::new("/proc/self/exe")
-        .arg0("ulvm")
+        .arg0(process::marked("ulvm"))
         .args(["daemon", "--detach"])
         .env("ULVM_RUN_DIR", run_dir)
         // It is no part of the service that this command may belong to.

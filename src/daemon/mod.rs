@@ -47,7 +47,7 @@ pub mod ublk;
 mod watch;
 mod worker;
 
-pub use process::WORKER_NAME;
+pub use process::{WORKER_NAME, unmarked};
 
 /// The whole of a worker process: its orders come through standard input.
 pub fn worker_main() -> std::io::Result<()> {

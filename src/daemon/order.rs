@@ -82,6 +82,11 @@ pub enum Order {
     Serve,
     /// The consumers of those before it go on with this one.
     Settled,
+    /// Go on with another root folder.
+    Enter {
+        /// That.
+        root: PathBuf,
+    },
     /// Figures.
     Figures,
 }

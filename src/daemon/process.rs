@@ -6,8 +6,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use super::proto::Standing;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -15,6 +16,48 @@ use rustix::mm::MlockAllFlags;
 
 /// The name a worker is started by: what it finds as its own.
 pub const WORKER_NAME: &str = "ulvm-worker";
+
+/// What names of processes begin with that root storage depends on: service managers do not stop those
+/// when they stop everything else, neither when the system goes from the initramfs to the real root nor
+/// when it shuts down.
+const ROOT_STORAGE: char = '@';
+
+/// The name that a new process of the daemon is to be started by.
+pub fn marked(name: &str) -> String {
+    match serves_root() {
+        true => format!("{ROOT_STORAGE}{name}"),
+        false => name.to_owned(),
+    }
+}
+
+/// The name without that mark.
+pub fn unmarked(name: &str) -> &str {
+    name.strip_prefix(ROOT_STORAGE).unwrap_or(name)
+}
+
+/// Is this process one that root storage depends on: started in an initramfs, or by one that was?
+/// An initramfs is a root file system in memory.
+fn serves_root() -> bool {
+    const RAMFS: rustix::fs::FsWord = 0x8584_58f6;
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let own = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let root = rustix::fs::statfs("/");
+        let in_memory = root.is_ok_and(|fs| matches!(fs.f_type, RAMFS | TMPFS));
+        own.first() == Some(&(ROOT_STORAGE as u8)) || in_memory
+    })
+}
+
+/// Goes on with another root folder, for all threads of this process.
+pub fn enter(root: &Path) -> io::Result<()> {
+    // What was found out about the old one holds.
+    serves_root();
+    rustix::process::chdir(root)?;
+    rustix::process::chroot(".")?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
 
 /// The running program, in memory: starting it again needs no file system, which may lie on a
 /// device of ours. (A dynamically linked one still has its loader read through the file system.)
@@ -44,7 +87,7 @@ impl Program {
             "/proc/self/fd/{}",
             self.0.as_raw_fd()
         )))
-        .arg0(name)
+        .arg0(marked(name))
         .args(args)
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")

@@ -24,6 +24,11 @@ pub enum Ask {
     Replace,
     /// Start the worker anew.
     Renew,
+    /// Go on with another root folder: paths are those of that from now on.
+    Enter {
+        /// As the daemon sees it now.
+        root: PathBuf,
+    },
     /// Make devices, in this order. All or none.
     Activate {
         /// Lower ones first.

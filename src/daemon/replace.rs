@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::process;
 use super::proto::{Ask, Status};
 use super::server::Settings;
 use crate::error::{Error, Kind, Result};
@@ -43,7 +44,7 @@ pub fn become_program(
     let words: Vec<String> = words.collect();
     let path = PathBuf::from(format!("/proc/self/fd/{}", program.as_raw_fd()));
     let mut command = Command::new(path);
-    command.arg0("ulvm").arg("daemon");
+    command.arg0(process::marked("ulvm")).arg("daemon");
     if settings.detach {
         command.arg("--detach");
     }

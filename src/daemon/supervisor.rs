@@ -124,6 +124,7 @@ impl Supervisor {
                 .map(|()| Answer::Done),
             Ask::Links { devices } => self.make_links(&devices).map(|_| Answer::Done),
             Ask::Renew => self.renew().map(|()| Answer::Done),
+            Ask::Enter { root } => self.enter(&root).map(|()| Answer::Done),
             Ask::Dm { ask } => Ok(Answer::Dm {
                 answer: self.answer_dm(ask),
             }),
@@ -147,6 +148,20 @@ impl Supervisor {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.may_renew()?;
         self.hub.renew()
+    }
+
+    /// Goes on with another root folder, in all processes: from an initramfs into the system that it has
+    /// mounted. The worker goes first: it may refuse.
+    fn enter(&self, root: &Path) -> Result<(), String> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = Order::Enter {
+            root: root.to_owned(),
+        };
+        self.hub.order(&order, &[], |_, _| ())?;
+        let entered = process::enter(root);
+        entered.map_err(|e| format!("{}: {e}", root.display()))?;
+        self.events().renew_scribe();
+        Ok(())
     }
 
     /// May the worker be taken away without harm?

@@ -209,6 +209,10 @@ impl Worker {
                 self.stage = Stage::Settled;
                 self.kept.fences.clear();
             }
+            Order::Enter { root } => {
+                let entered = process::enter(&root);
+                entered.map_err(|e| format!("{}: {e}", root.display()))?;
+            }
             Order::Figures => return Ok(Report::Figures(self.figures())),
             Order::Message {
                 number,

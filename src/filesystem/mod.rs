@@ -9,7 +9,7 @@ mod plan;
 mod run;
 mod superblock;
 
-pub use mounted::{Mounted, Situation};
+pub use mounted::{Mounted, Situation, partitions};
 pub use of_lv::of_lv;
 pub use plan::{Change, Handling, Modes, Mounting, NotPossible, Plan, Step, plan};
 pub use run::Runner;

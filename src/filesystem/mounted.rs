@@ -48,3 +48,17 @@ impl Situation {
         Ok(Self { mounts, swapping })
     }
 }
+
+/// Nodes of the partitions that the kernel shows on a block device.
+pub fn partitions(device: &Path) -> Vec<PathBuf> {
+    let name = std::fs::canonicalize(device).ok();
+    let name = name
+        .as_deref()
+        .and_then(Path::file_name)
+        .unwrap_or_default();
+    let entries = std::fs::read_dir(Path::new("/sys/class/block").join(name));
+    let entries = entries.into_iter().flatten().flatten();
+    let parts = entries.filter(|entry| entry.path().join("partition").exists());
+    let folder = device.parent().unwrap_or(Path::new("/dev"));
+    parts.map(|part| folder.join(part.file_name())).collect()
+}

@@ -100,6 +100,7 @@ commands! {
 
     // ulvm's own.
     "bench", "Load a logical volume, a table or a file and report how fast it is", "LV|FILE", sets::BENCH, commands::bench::run;
+    "blkdeactivate", "Unmount and deactivate what is live, those above first", "[DEVICE ...]", sets::BLKDEACTIVATE, commands::blkdeactivate::run;
     "ccd", "Print or serve the tables of ccd configurations", "\"NAME INTERLEAVE FLAGS DEVICE...\"|FILE ...", sets::CCD, commands::ccd::run;
     "daemon", "Own live devices, or show and end what owns them", "", sets::DAEMON, commands::daemon::run;
     "demo", "Show the main job on image files in a folder", "", sets::DEMO, commands::demo::run;

@@ -12,13 +12,15 @@ mod ui;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use ulvm::daemon::unmarked;
+
 fn main() -> ExitCode {
     let argv: Vec<String> = std::env::args_os()
         .map(|a| a.to_string_lossy().into_owned())
         .collect();
     if argv
         .first()
-        .is_some_and(|own| own == ulvm::daemon::WORKER_NAME)
+        .is_some_and(|own| unmarked(own) == ulvm::daemon::WORKER_NAME)
     {
         return match ulvm::daemon::worker_main() {
             Ok(()) => ExitCode::SUCCESS,
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
         };
     }
     if let [own, task] = &argv[..]
-        && own == ulvm::daemon::events::SCRIBE_NAME
+        && unmarked(own) == ulvm::daemon::events::SCRIBE_NAME
     {
         return match ulvm::daemon::events::scribe_main(task) {
             Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use ulvm_metadata::convert::import;
 use ulvm_metadata::model::{LvKey, PvKey, Vg};
 use ulvm_test_support::vectors::Vector;
 
-use super::{Filler, Missing, Plan, PlanError, Under, plan, under};
+use super::{Filler, Missing, Plan, PlanError, Under, dm_name, lv_of_dm_name, plan, under};
 
 /// The metadata as they were before activation: what the first area of a PV holds.
 fn metadata(case: &str) -> (Vector, Vg) {
@@ -160,4 +160,13 @@ fn flags_of_images_are_words_of_the_line() {
         line.contains("mirror disk 3 d(0) 1024 nosync 2 d(1) 0"),
         "{line}"
     );
+}
+
+#[test]
+fn names_of_devices_tell_vg_and_lv() {
+    for (vg, lv) in [("vg", "lv"), ("a-b", "c--d-e"), ("v-", "l")] {
+        let name = dm_name(vg, lv, None);
+        assert_eq!(lv_of_dm_name(&name), Some((vg.to_owned(), lv.to_owned())));
+    }
+    assert_eq!(lv_of_dm_name("a--b"), None);
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::commands::Commands;
 use super::scribe::{LOCK, NAME, Task};
@@ -65,6 +65,14 @@ impl Events {
     /// Tells what was dropped, if there is place now.
     pub fn tell_dropped(&self) {
         self.sender.tell_dropped();
+    }
+
+    /// Ends the scribe; the next one is started with the root folder that this process has now.
+    pub fn renew_scribe(&self) {
+        let pid = self.scribe().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
     }
 
     /// The scribe's process.

@@ -918,6 +918,7 @@ pub const CCD: &[Opt] = &[
 
 /// Options of `daemon` beside the common ones.
 pub const DAEMON: &[Opt] = &[
+    Opt::DaemonEnter,
     Opt::DaemonReplace,
     Opt::DaemonStatus,
     Opt::DaemonStop,
@@ -972,6 +973,17 @@ pub const DMSETUP: &[Opt] = &[
 
 /// Options of `events` beside the common ones.
 pub const EVENTS: &[Opt] = &[Opt::Follow, Opt::Json];
+
+/// Options of `blkdeactivate` beside the common ones.
+pub const BLKDEACTIVATE: &[Opt] = &[
+    Opt::DmOptions,
+    Opt::ShowErrors,
+    Opt::LvmOptions,
+    Opt::MdraidOptions,
+    Opt::MpathOptions,
+    Opt::VdoOptions,
+    Opt::Umount,
+];
 
 /// Options of `demo` beside the common ones.
 pub const DEMO: &[Opt] = &[Opt::KeepDir];

@@ -105,6 +105,7 @@ options! {
     ConfigReport, None, "configreport", ConfigReports, "Which report the following options are about";
     Contiguous, Some('C'), "contiguous", YesNo, "Contiguous allocation";
     Corelog, None, "corelog", Flag, "Mirror log in memory";
+    DaemonEnter, None, "enter", Text, "Have the running daemon go on in this root folder, when the initramfs is left";
     DaemonReplace, None, "replace", Flag, "Put this program in the place of the running daemon's; users of volumes see a pause";
     DaemonStatus, None, "status", Flag, "Show the state of the daemon";
     DaemonStop, None, "stop", Flag, "End the daemon, unless devices are active";
@@ -323,6 +324,13 @@ options! {
     Vdo, None, "vdo", Flag, "VDO LV";
     Vdopool, None, "vdopool", Text, "VDO pool LV";
     Vdosettings, None, "vdosettings", List, "VDO settings, KEY=VALUE";
+    DmOptions, Some('d'), "dmoptions", List, "For devices that are no LVs: retry (go on for a while with what is in use), force (no effect)";
+    ShowErrors, Some('e'), "errors", Flag, "Show why something was not done";
+    LvmOptions, Some('l'), "lvmoptions", List, "For LVs: retry (go on for a while with what is in use), wholevg (all of a VG or nothing)";
+    MdraidOptions, Some('r'), "mdraidoptions", List, "Accepted without effect: arrays of md are left alone";
+    MpathOptions, Some('m'), "mpathoptions", List, "Accepted without effect: multipath devices are left alone";
+    VdoOptions, Some('o'), "vdooptions", List, "Accepted without effect: there are no VDO volumes";
+    Umount, Some('u'), "umount", Flag, "Unmount what is mounted, and turn swap off";
     Verbose, Some('v'), "verbose", Count, "More messages; up to three times";
     Verifyudev, None, "verifyudev", Flag, "Accepted without effect";
     Version, None, "version", Flag, "Show version";

@@ -1,5 +1,6 @@
 //! `daemon`: the owner of live devices; its state and its end.
 
+use std::path::Path;
 use std::time::Duration;
 
 use ulvm::daemon::client::{Client, READY};
@@ -23,16 +24,28 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
     if !args.operands().is_empty() {
         return Err(usage("daemon", "The daemon takes no operands."));
     }
-    let asked = [Opt::DaemonStatus, Opt::DaemonStop, Opt::DaemonReplace];
+    let asked = [
+        Opt::DaemonStatus,
+        Opt::DaemonStop,
+        Opt::DaemonReplace,
+        Opt::DaemonEnter,
+    ];
     match asked.map(|opt| args.has(opt)) {
-        [false, false, false] => serve(ctx, args.has(Opt::Detach)),
-        [true, false, false] => status(ctx, args.has(Opt::Json)),
-        [false, true, false] => match connect(ctx)? {
+        [false, false, false, false] => serve(ctx, args.has(Opt::Detach)),
+        [true, false, false, false] => status(ctx, args.has(Opt::Json)),
+        [false, true, false, false] => match connect(ctx)? {
             Some(mut client) => client.stop(),
             None => Ok(()),
         },
-        [false, false, true] => replaced(ctx),
-        _ => Err(usage("daemon", "One of --status, --stop and --replace.")),
+        [false, false, true, false] => replaced(ctx),
+        [false, false, false, true] => match connect(ctx)? {
+            Some(mut client) => client.enter(Path::new(args.text(Opt::DaemonEnter).unwrap_or("/"))),
+            None => Ok(()),
+        },
+        _ => Err(usage(
+            "daemon",
+            "One of --status, --stop, --replace and --enter.",
+        )),
     }
 }
 

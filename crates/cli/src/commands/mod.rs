@@ -69,6 +69,7 @@ pub mod lvresize;
 
 // ulvm's own.
 pub mod bench;
+pub mod blkdeactivate;
 pub mod ccd;
 pub mod completions;
 pub mod content;

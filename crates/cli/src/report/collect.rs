@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ulvm::activate::plan::lv_of_dm_name;
 use ulvm::error::{Error, Result};
 use ulvm::inventory::{DevKey, Inventory};
 use ulvm::session::{Scope, Session};
@@ -112,8 +113,8 @@ fn want_named(
     base: Base,
     worst: &mut Worst,
 ) -> Result<()> {
-    let plain = match operand.strip_prefix("/dev/mapper/").and_then(from_dm_name) {
-        Some(name) => name,
+    let plain = match operand.strip_prefix("/dev/mapper/").and_then(lv_of_dm_name) {
+        Some((vg, lv)) => format!("{vg}/{lv}"),
         None => operand.strip_prefix("/dev/").unwrap_or(operand).to_owned(),
     };
     let (vg, lv) = match plain.split_once('/') {
@@ -155,23 +156,6 @@ fn want_named(
         (Some(_), None) => {}
     }
     Ok(())
-}
-
-/// `a--b-c` is LV `c` of VG `a-b`.
-fn from_dm_name(name: &str) -> Option<String> {
-    let bytes = name.as_bytes();
-    let mut i = 0;
-    while i < bytes.len() {
-        match (bytes[i], bytes.get(i + 1)) {
-            (b'-', Some(b'-')) => i += 2,
-            (b'-', _) => {
-                let plain = |s: &str| s.replace("--", "-");
-                return Some(format!("{}/{}", plain(&name[..i]), plain(&name[i + 1..])));
-            }
-            _ => i += 1,
-        }
-    }
-    None
 }
 
 /// The rows of a report, unsorted.

@@ -75,6 +75,17 @@ impl Machine {
         failed: &[(usize, ErrorKind)],
         losses: &[Option<u64>],
     ) -> Result<(), Failure> {
+        let outcome = self.decide_flush(done, failed, losses);
+        self.reads_go_on();
+        outcome
+    }
+
+    fn decide_flush(
+        &mut self,
+        done: &[usize],
+        failed: &[(usize, ErrorKind)],
+        losses: &[Option<u64>],
+    ) -> Result<(), Failure> {
         for (leg, _) in failed {
             self.legs[*leg].suspect -= 1;
         }

@@ -126,7 +126,7 @@ impl Machine {
         }
         let others = || (0..self.legs.len()).filter(|n| *n != leg);
         if !others().any(|n| self.legs[n].sound()) {
-            let next = others().find(|n| self.legs[*n].may_take_over());
+            let next = self.preferred(|n, it| n != leg && it.may_take_over());
             let Some(next) = next.filter(|_| self.legs[leg].sound()) else {
                 return false;
             };
@@ -143,7 +143,32 @@ impl Machine {
         if first && !self.marks.remembers_failures() && self.holds_writes() {
             self.marks.held = true;
         }
+        self.keep_order();
         true
+    }
+
+    /// The next assembly reads, where legs may differ, from the first leg that is recorded in sync: as
+    /// long as that is not sound, it is recorded as one to be brought up to date.
+    pub(super) fn keep_order(&mut self) {
+        if !self.marks.remembers_failures() || !self.legs.iter().any(Leg::sound) {
+            return;
+        }
+        while let Some(leg) = self.preferred(|_, it| it.alive && it.settled)
+            && !self.legs[leg].sound()
+        {
+            self.legs[leg].settled = false;
+            self.legs[leg].fit = false;
+            self.marks.record(Record::Failed(leg));
+            self.marks.record(Record::Returned(leg));
+        }
+    }
+
+    /// The first of these legs, in the order that assemblies take them: those that are mostly
+    /// written come last.
+    pub(super) fn preferred(&self, of: impl Fn(usize, &Leg) -> bool) -> Option<usize> {
+        let mut legs = (0..self.legs.len()).filter(|n| of(*n, &self.legs[*n]));
+        let usual = legs.clone().find(|n| !self.legs[*n].write_mostly);
+        usual.or_else(|| legs.next())
     }
 
     /// A fit leg is sound from now on, and the others follow it where they may differ.
@@ -208,10 +233,7 @@ impl Machine {
 
     /// The first leg that is sound.
     pub(super) fn first_sound(&self) -> Option<usize> {
-        let sound = |n: &usize| self.legs[*n].sound();
-        let usual = |n: &usize| !self.legs[*n].write_mostly;
-        let mut legs = (0..self.legs.len()).filter(sound);
-        legs.clone().find(usual).or_else(|| legs.next())
+        self.preferred(|_, it| it.sound())
     }
 
     /// May this region of the leg be read?

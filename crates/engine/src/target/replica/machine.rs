@@ -145,6 +145,8 @@ pub struct Machine {
     pub(super) marks: Marks,
     pub(super) locks: Locks,
     pub(super) reads: HashMap<Ticket, Read>,
+    /// Reads that wait until it is decided what a leg has lost.
+    pub(super) doubting: Vec<Ticket>,
     pub(super) writes: HashMap<Ticket, Write>,
     pub(super) flushes: HashMap<Ticket, FlushAll>,
     pub(super) settle: Option<Settle>,
@@ -178,6 +180,7 @@ impl Machine {
             now: Duration::ZERO,
             locks: Locks::default(),
             reads: HashMap::new(),
+            doubting: Vec::new(),
             writes: HashMap::new(),
             flushes: HashMap::new(),
             settle: None,

@@ -129,7 +129,6 @@ impl Machine {
         };
         let leg = read.leg;
         self.legs[leg].reading = self.legs[leg].reading.saturating_sub(1);
-        let (region, offset, len) = (read.region, read.offset, read.len);
         // A leg that was given up meanwhile, or whose flush has failed, may have lost something; and
         // one that has become stale here is not what the next read will see.
         let lost = !self.legs[leg].alive || self.legs[leg].suspect > 0;
@@ -139,35 +138,73 @@ impl Machine {
             Ok(()) if doubted => read.doubted.push((leg, ErrorKind::Io)),
             Ok(()) => {}
         }
-        let (failed, mut not) = (read.failed.clone(), read.doubted.clone());
-        not.extend(&failed);
-        let next = match result.is_err() || doubted {
-            true => self.choose(region, offset, &not),
-            false => None,
-        };
-        if let Some(next) = next {
-            if let Some(read) = self.reads.get_mut(&ticket) {
-                read.leg = next;
-            }
-            return self.read_from(ticket, next);
+        if result.is_ok() && !doubted {
+            return self.read_ends(ticket, Ok(()));
         }
-        if self.reads.remove(&ticket).is_some_and(|read| read.locked) {
+        self.read_elsewhere(ticket);
+    }
+
+    /// The leg has failed, or what it gave is not to be relied on. Another leg is asked; if none is
+    /// left, one that was doubted, once it is decided what it has lost.
+    fn read_elsewhere(&mut self, ticket: Ticket) {
+        let Some(read) = self.reads.get(&ticket) else {
+            return;
+        };
+        let (region, offset, failed) = (read.region, read.offset, read.failed.clone());
+        let mut not = read.doubted.clone();
+        not.extend(&failed);
+        let next = self
+            .choose(region, offset, &not)
+            .or_else(|| self.choose(region, offset, &failed));
+        let Some(read) = self.reads.get_mut(&ticket) else {
+            return;
+        };
+        match next {
+            Some(next) if self.legs[next].suspect > 0 => self.doubting.push(ticket),
+            Some(next) => {
+                read.doubted.retain(|(leg, _)| *leg != next);
+                read.leg = next;
+                self.read_from(ticket, next);
+            }
+            None => {
+                let (leg, kind) = failed.first().copied().unzip();
+                let failure = Failure {
+                    kind: kind.unwrap_or(ErrorKind::Io),
+                    leg,
+                    offset,
+                };
+                self.read_ends(ticket, Err(failure));
+            }
+        }
+    }
+
+    /// It is decided what became of a leg whose flush failed.
+    pub(super) fn reads_go_on(&mut self) {
+        for ticket in std::mem::take(&mut self.doubting) {
+            self.read_elsewhere(ticket);
+        }
+    }
+
+    fn read_ends(&mut self, ticket: Ticket, result: Result<(), Failure>) {
+        let Some(read) = self.reads.remove(&ticket) else {
+            return;
+        };
+        if read.locked {
             let mut granted = Vec::new();
-            self.locks.release(region, Who::Read(ticket), &mut granted);
+            self.locks
+                .release(read.region, Who::Read(ticket), &mut granted);
             self.granted(granted);
         }
-        if result.is_ok() {
-            self.answer_read(ticket, region);
-            return self.mend(region, offset, len, &failed);
+        match result {
+            Ok(()) => {
+                self.answer_read(ticket, read.region);
+                self.mend(read.region, read.offset, read.len, &read.failed);
+            }
+            Err(failure) => {
+                self.answer(ticket, Err(failure));
+                self.give_up_gone(read.offset, &read.failed);
+            }
         }
-        let (leg, kind) = failed[0];
-        let failure = Failure {
-            kind,
-            leg: Some(leg),
-            offset,
-        };
-        self.answer(ticket, Err(failure));
-        self.give_up_gone(offset, &failed);
     }
 
     /// Where legs may differ, what one of them holds is told when it is recorded that those which

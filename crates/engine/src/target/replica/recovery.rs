@@ -261,6 +261,8 @@ impl Machine {
         found.life += 1;
         found.settled = false;
         self.doubt();
+        // It may have been missing since the assembly, without a write that it would be named for.
+        self.marks.record(Record::Failed(leg));
         self.marks.record(Record::Returned(leg));
         self.background.retry_stuck();
         Ok(())

@@ -156,10 +156,10 @@ impl Machine {
         if done.iter().any(|l| self.legs[*l].sound()) {
             return true;
         }
-        let fit = |l: &&usize| self.legs[**l].may_take_over();
-        match done.iter().find(fit) {
+        match self.preferred(|n, it| it.may_take_over() && done.contains(&n)) {
             Some(leg) => {
-                self.promote(*leg);
+                self.promote(leg);
+                self.keep_order();
                 true
             }
             None => false,

@@ -196,11 +196,14 @@ impl Oracle {
             let under_way = std::mem::take(&mut sector.writes);
             if !under_way.is_empty() {
                 sector.now.extend(under_way.iter().map(|w| w.value));
-                sector.recent.push((self.answered, sector.now.clone()));
             }
             // What a read decided was so on one leg; another may be believed some day.
             let now = sector.now.clone();
             sector.wide.extend(&now);
+            if !under_way.is_empty() {
+                let wide = sector.wide.clone();
+                sector.recent.push((self.answered, wide));
+            }
         }
     }
 

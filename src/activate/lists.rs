@@ -5,6 +5,7 @@
 use ulvm_metadata::model::arena::Key;
 use ulvm_metadata::model::{Lv, LvKey, PvKey, Vg};
 use ulvm_metadata::ops::lv_tree::is_visible;
+use ulvm_metadata::ops::pvmove::settled;
 use ulvm_metadata::tree::Node;
 
 use super::plan::{self, Missing};
@@ -46,6 +47,7 @@ pub fn by_event(config: &Config, vg: &Vg, lv: LvKey) -> bool {
 /// The PVs that LVs which are activated by an event lie on. What ulvm does not run is not waited for.
 pub fn needed_by_event(config: &Config, vg: &Vg) -> Vec<PvKey> {
     let mut pvs: Vec<PvKey> = Vec::new();
+    let vg = &*settled(vg);
     for lv in vg.lvs.keys().filter(|lv| by_event(config, vg, *lv)) {
         let planned = plan::plan(vg, lv, &|_| false, Missing::Refuse);
         pvs.extend(planned.map(|plan| plan.pvs()).unwrap_or_default());

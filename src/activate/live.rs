@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ulvm_metadata::model::{LvKey, Vg};
-use ulvm_metadata::ops::pvmove::settled;
+use ulvm_metadata::model::{LvKey, PvKey, Vg};
+use ulvm_metadata::ops::pvmove::settled_but;
 
 use super::plan::{self, Missing, Planned, Under, dm_name};
 use crate::daemon::client::Client;
@@ -39,9 +39,9 @@ pub struct Activation {
 /// The devices that were live when this was read, and the way to the daemon.
 #[derive(Debug, Default)]
 pub struct Live {
-    place: Option<Place>,
-    client: Option<Client>,
-    devices: Vec<DeviceStatus>,
+    pub(super) place: Option<Place>,
+    pub(super) client: Option<Client>,
+    pub(super) devices: Vec<DeviceStatus>,
 }
 
 impl Live {
@@ -107,6 +107,7 @@ impl Live {
         lv: LvKey,
         how: Activation,
     ) -> Result<()> {
+        self.look_for_movers(&read.vg)?;
         let Some(place) = &self.place else {
             return Ok(());
         };
@@ -114,7 +115,9 @@ impl Live {
             return Ok(());
         }
         check_origin(&read.vg, lv, how.read_only)?;
-        let devices = devices(session, read, lv, how, place)?;
+        let mut devices = devices(session, read, lv, how, (place, &self.devices))?;
+        // A mover is there already if another LV on it is active.
+        devices.retain(|new| self.devices.iter().all(|d| d.uuid != new.uuid));
         let client = match &mut self.client {
             Some(client) => client,
             none => none.insert(Client::connect_or_start(&place.run_dir)?),
@@ -139,6 +142,7 @@ impl Live {
         lv: LvKey,
         missing: Missing,
     ) -> Result<()> {
+        self.look_for_movers(&read.vg)?;
         let name = format!("{}/{}", read.vg.name, read.vg.lvs[lv].name);
         let (Some(place), Some(device)) = (&self.place, self.find(&read.vg, lv)) else {
             return Ok(());
@@ -148,7 +152,8 @@ impl Live {
             missing,
             read_only: device.read_only,
         };
-        let mut devices = devices(session, read, lv, how, place)?;
+        let mut devices = devices(session, read, lv, how, (place, &self.devices))?;
+        devices.retain(|new| !self.is_mover(&read.vg, &new.uuid));
         let (Some(top), Some(client)) = (devices.pop(), &mut self.client) else {
             return Ok(());
         };
@@ -261,6 +266,7 @@ impl Live {
         let under: Vec<String> = under.collect();
         let mut gone: Vec<&DeviceStatus> = self.devices.iter().collect();
         gone.retain(|d| under.iter().any(|own| d.uuid.starts_with(own)));
+        gone.retain(|d| !self.is_shared(vg, lv, &d.uuid));
         // The LV itself was made last.
         gone.sort_by_key(|d| std::cmp::Reverse(d.number));
         gone.sort_by_key(|d| d.uuid != own);
@@ -330,7 +336,7 @@ fn links(dev_dir: &Path, dm_name: &str, vg: &str, lv: &str) -> Vec<PathBuf> {
 }
 
 /// device-mapper's uuid of an LV.
-fn uuid(vg: &Vg, lv: LvKey) -> String {
+pub(super) fn uuid(vg: &Vg, lv: LvKey) -> String {
     format!("LVM-{}{}", vg.id.compact(), vg.lvs[lv].id.compact())
 }
 
@@ -354,16 +360,81 @@ fn guard(session: &Session, read: &VgRead) -> Result<Vec<NewBacking>> {
         .collect()
 }
 
+/// What PVs are called in tables.
+type Words = Vec<(PvKey, String)>;
+
+/// PVs for tables to lie on, and what they are called in them.
+fn words(
+    session: &Session,
+    read: &VgRead,
+    lv: &str,
+    pvs: &[PvKey],
+) -> Result<(Vec<NewBacking>, Words)> {
+    let mut backings = Vec::new();
+    let mut words = Vec::new();
+    for pv in pvs {
+        let Some(key) = read.pv(*pv).device() else {
+            continue;
+        };
+        if !read.pv(*pv).duplicates.is_empty() {
+            return Err(Error::refused(format!(
+                "Logical volume {lv}: physical volume {} has duplicates; use a filter or --devices to choose one.",
+                read.vg.pvs[*pv].id
+            )));
+        }
+        let device = session.device(key);
+        // A table's words are divided by blanks.
+        let word = match device.name.contains(char::is_whitespace) {
+            true => format!("pv-{}", read.vg.pvs[*pv].id),
+            false => device.name.clone(),
+        };
+        backings.push(backing(device, word.clone())?);
+        words.push((*pv, word));
+    }
+    Ok((backings, words))
+}
+
+/// A device that lies on PVs alone, and that nobody sees.
+pub(super) fn hidden(session: &Session, read: &VgRead, planned: &Planned) -> Result<NewDevice> {
+    let pvs: Vec<PvKey> = read.vg.pvs.keys().collect();
+    let used = planned.rows.iter().flat_map(|row| row.map.legs());
+    let used: Vec<Under> = used.map(|on| on.under).collect();
+    let pvs: Vec<PvKey> = pvs
+        .into_iter()
+        .filter(|pv| used.contains(&Under::Pv(*pv)))
+        .collect();
+    let (backings, words) = words(session, read, &planned.name, &pvs)?;
+    let word = |under: Under| {
+        let word = words.iter().find(|(key, _)| Under::Pv(*key) == under);
+        word.map_or(String::new(), |(_, word)| word.clone())
+    };
+    Ok(NewDevice {
+        name: planned.name.clone(),
+        uuid: planned.uuid.clone(),
+        read_only: planned.read_only,
+        table: planned.text(&word),
+        backings,
+        export: None,
+        links: Vec::new(),
+        guard: guard(session, read)?,
+        minor: None,
+    })
+}
+
 /// The devices that make up an LV, lower ones first, with links for the LV itself.
-fn devices(
+pub(super) fn devices(
     session: &Session,
     read: &VgRead,
     lv: LvKey,
     how: Activation,
-    place: &Place,
+    (place, there): (&Place, &[DeviceStatus]),
 ) -> Result<Vec<NewDevice>> {
     // What a pvmove that nobody carries out has under way lies where its data are.
-    let settled = settled(&read.vg);
+    let carried = |mover| {
+        let own = uuid(&read.vg, mover);
+        there.iter().any(|device| device.uuid == own)
+    };
+    let settled = settled_but(&read.vg, &carried);
     let vg: &Vg = &settled;
     let missing = |pv| read.pv(pv).missing || read.pv(pv).device().is_none();
     let plan = plan::plan(vg, lv, &missing, how.missing)
@@ -376,27 +447,8 @@ fn devices(
             vg.name, vg.lvs[lv].name
         )));
     }
-    let mut backings = Vec::new();
-    let mut words = Vec::new();
-    for pv in plan.pvs() {
-        let Some(key) = read.pv(pv).device() else {
-            continue;
-        };
-        if !read.pv(pv).duplicates.is_empty() {
-            return Err(Error::refused(format!(
-                "Logical volume {}/{}: physical volume {} has duplicates; use a filter or --devices to choose one.",
-                vg.name, vg.lvs[lv].name, vg.pvs[pv].id
-            )));
-        }
-        let device = session.device(key);
-        // A table's words are divided by blanks.
-        let word = match device.name.contains(char::is_whitespace) {
-            true => format!("pv-{}", vg.pvs[pv].id),
-            false => device.name.clone(),
-        };
-        backings.push(backing(device, word.clone())?);
-        words.push((pv, word));
-    }
+    let name = format!("{}/{}", vg.name, vg.lvs[lv].name);
+    let (backings, words) = words(session, read, &name, &plan.pvs())?;
     let guard = guard(session, read)?;
     let names: Vec<&str> = plan.devices.iter().map(|d| d.name.as_str()).collect();
     let word = |under: Under| match under {

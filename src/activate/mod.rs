@@ -3,6 +3,7 @@
 
 pub mod lists;
 pub mod live;
+mod moving;
 pub mod open;
 pub mod plan;
 pub mod sync;

@@ -166,6 +166,10 @@ fn in_use(session: &Session, vg: &VgRead, plan: &Plan) -> Result<InUse> {
         let ranges = rows.flat_map(|row| match &row.map {
             // Copies lie on devices of the plan, whose rows are seen here too.
             Map::Error | Map::Zero | Map::Copies(_) => Vec::new(),
+            Map::Moving(moving) => {
+                let legs = moving.legs.iter();
+                legs.filter_map(|on| on_pv(on, row.len.0)).collect()
+            }
             Map::Linear(on) => on_pv(on, row.len.0).into_iter().collect(),
             Map::Striped { stripes, .. } => {
                 let each = row.len.0 / (stripes.len() as u64).max(1);
@@ -277,6 +281,13 @@ impl Slots<'_> {
     fn target(&mut self, row: &Row) -> std::result::Result<Box<dyn Target>, EngineError> {
         Ok(match &row.map {
             Map::Copies(copies) => self.copies(copies, row)?,
+            // Only the daemon copies what others use meanwhile.
+            Map::Moving(_) => {
+                return Err(EngineError::State {
+                    device: format!("segment at sector {}", row.start),
+                    what: "it is being moved",
+                });
+            }
             Map::Error => Box::new(ErrorTarget),
             Map::Zero => Box::new(Zero),
             Map::Linear(on) => {

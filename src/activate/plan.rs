@@ -2,12 +2,14 @@
 //! devices before the ones that lie on them.
 
 mod copies;
+mod moving;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
 pub use copies::{Copies, CopiesLog, Copy, under};
+pub use moving::{Moving, mover_rows};
 use ulvm_metadata::model::arena::Key;
 use ulvm_metadata::model::{Area, Lv, LvKey, PvKey, Segment, SegmentKind, Vg};
 use ulvm_metadata::units::{Extents, Sectors};
@@ -72,6 +74,8 @@ pub enum Map {
     Zero,
     /// dm-mirror's copies, or dm-raid's.
     Copies(Copies),
+    /// A run that a pvmove copies.
+    Moving(Moving),
 }
 
 /// A line of a table.
@@ -268,10 +272,16 @@ impl Planner<'_> {
         if lv.segments.is_empty() {
             return Err(PlanError::Empty(self.full_name(key)));
         }
-        let mut rows = Vec::with_capacity(lv.segments.len());
-        for (n, segment) in lv.segments.iter().enumerate() {
-            rows.push(self.row(key, n, segment, depth)?);
-        }
+        let rows = match lv.status.pvmove {
+            true => moving::mover_rows(self.vg, key, self.missing, false)?,
+            false => {
+                let mut rows = Vec::with_capacity(lv.segments.len());
+                for (n, segment) in lv.segments.iter().enumerate() {
+                    rows.push(self.row(key, n, segment, depth)?);
+                }
+                rows
+            }
+        };
         let suffix = layer.map_or(String::new(), |l| format!("-{l}"));
         self.plan.devices.push(Planned {
             name: dm_name(&self.vg.name, &lv.name, None),
@@ -358,7 +368,9 @@ impl Planner<'_> {
     fn area(&mut self, place: &Place, n: usize, area: Area, depth: usize) -> Result<On, PlanError> {
         let (pv, extent) = match area {
             Area::Lv { lv, extent } => {
-                let under = Under::Device(self.lv(lv, Some("real"), depth + 1)?);
+                // What lies on a mover lies on the whole of it, under its own name.
+                let layer = (!self.vg.lvs[lv].status.pvmove).then_some("real");
+                let under = Under::Device(self.lv(lv, layer, depth + 1)?);
                 let offset = self.sectors(place.lv, extent)?;
                 return Ok(On { under, offset });
             }
@@ -442,6 +454,7 @@ impl Planned {
                     }
                 }
                 Map::Copies(copies) => text.push_str(&copies.line(name)),
+                Map::Moving(moving) => text.push_str(&moving.line(name)),
                 Map::Error => text.push_str("error"),
                 Map::Zero => text.push_str("zero"),
             }
@@ -451,19 +464,25 @@ impl Planned {
     }
 }
 
+impl Map {
+    /// Where it lies, but for copies, which lie on devices of the plan.
+    pub(super) fn legs(&self) -> &[On] {
+        match self {
+            Self::Linear(on) => std::slice::from_ref(on),
+            Self::Striped { stripes, .. } => stripes,
+            Self::Moving(moving) => &moving.legs,
+            Self::Copies(_) | Self::Error | Self::Zero => &[],
+        }
+    }
+}
+
 impl Plan {
     /// PVs it lies on, each once.
     pub fn pvs(&self) -> Vec<PvKey> {
         let mut pvs = Vec::new();
         let rows = self.devices.iter().flat_map(|d| &d.rows);
         for row in rows {
-            let on: &[On] = match &row.map {
-                Map::Linear(on) => std::slice::from_ref(on),
-                Map::Striped { stripes, .. } => stripes,
-                // Copies lie on devices of the plan.
-                Map::Copies(_) | Map::Error | Map::Zero => &[],
-            };
-            for on in on {
+            for on in row.map.legs() {
                 if let Under::Pv(pv) = on.under
                     && !pvs.contains(&pv)
                 {

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use ulvm_metadata::convert;
-use ulvm_metadata::model::{Area, Vg};
+use ulvm_metadata::model::Vg;
 use ulvm_metadata::ondisk::{MdaHeader, find_label, read_mda_header, read_text};
+use ulvm_metadata::ops::pvmove::own_extents;
 use ulvm_metadata::units::Bytes;
 use ulvm_metadata::uuid::{ID_LEN, LvmUuid};
 
@@ -182,15 +183,12 @@ pub fn check(seen: &Seen, volume: &Volume, ranges: &[Range]) -> Result<(), Lost>
         Seen::Vg(vg) => vg,
     };
     let seqno = vg.seqno;
-    let Some((_, lv)) = vg.lvs.iter().find(|(_, lv)| lv.id == volume.lv) else {
+    let Some((key, lv)) = vg.lvs.iter().find(|(_, lv)| lv.id == volume.lv) else {
         let vg = vg.name.clone();
         return Err(Lost::Lv { vg, seqno });
     };
     let mut owned: Vec<Range> = Vec::new();
-    for (area, extents) in lv.segments.iter().flat_map(|s| s.areas()) {
-        let Area::Pv { pv, extent } = area else {
-            continue;
-        };
+    for ((pv, extent), extents) in own_extents(vg, key) {
         let pv = &vg.pvs[pv];
         let sectors = |n: u32| u64::from(n).saturating_mul(vg.extent_size.0);
         owned.push(Range {

@@ -1,11 +1,13 @@
 //! Carrying out a `pvmove` that the metadata hold: segment by segment, each noted when it is durable.
 //!
-//! LVs that are not active are copied by this process ([`copy`]). Nobody else can open what moves
+//! LVs that the daemon serves are copied by it, with a mirror under them ([`live`]); other LVs by this
+//! process ([`copy`]). Nobody else can open what moves
 //! meanwhile: it holds the bytes of the old places and the new for itself. The VG is locked only
 //! while its metadata change, so that other commands go on. Wherever this is stopped, what the
 //! metadata say is true, and the next `pvmove` goes on from there.
 
 mod copy;
+mod live;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use ulvm_metadata::ops::pvmove::{self, Run};
 use ulvm_metadata::ops::{Done, OpError};
 use ulvm_metadata::uuid::LvmUuid;
 
+use crate::activate::live::Live;
 use crate::error::{Error, Kind, Result};
 use crate::inventory::VgRead;
 use crate::session::{Allow, Session};
@@ -101,44 +104,100 @@ impl Progress<'_> {
 
 /// Moves what is left, and ends the move. `interval`: how often to tell of it within a segment;
 /// `None` = say nothing at all. The session's locks are released in between.
-pub fn carry_out(session: &mut Session, mover: &Mover, interval: Option<Duration>) -> Result<()> {
+pub fn carry_out(
+    session: &mut Session,
+    live: &mut Live,
+    mover: &Mover,
+    interval: Option<Duration>,
+) -> Result<()> {
+    let mut routed = false;
     loop {
         let (read, Some(key)) = mover.read(session)? else {
             return gone(session, mover);
         };
+        live.look_for_movers(&read.vg)?;
         let runs = pvmove::runs(&read.vg, key);
         let Some(number) = runs.iter().find(|r| !r.moved).map(|r| r.segment) else {
-            return end(session, &read, key, pvmove::finish);
+            return end(session, live, (&read, key), pvmove::finish);
         };
-        let part: Vec<Run> = runs
-            .iter()
-            .filter(|r| r.segment == number)
-            .copied()
-            .collect();
-        let mut task = copy::Task::prepare(session, &read, &part)?;
-        session.unlock_all();
-        copy_segment(session, mover, &mut task, (&runs, &read.vg), interval)?;
-        let (now, Some(key)) = mover.read(session)? else {
-            return gone(session, mover);
+        let part: Vec<Run> = runs.into_iter().filter(|r| r.segment == number).collect();
+        let next = Next {
+            mover,
+            read: &read,
+            key,
+            part: &part,
+            interval,
         };
-        // What was copied counts only for the places that it was copied between.
-        let same = pvmove::runs(&now.vg, key)
-            .iter()
-            .any(|r| part.first() == Some(r));
-        // From here on nobody can open them without the VG's lock.
-        drop(task);
-        if !same {
-            return Err(changed(mover));
-        }
-        let last = !pvmove::runs(&now.vg, key)
-            .iter()
-            .any(|r| !r.moved && r.segment != number);
-        if last {
-            return end(session, &now, key, pvmove::finish);
+        let copied = match live.moves(&read.vg, key) {
+            true => live::copy(session, live, &next, &mut routed)?,
+            false => copy_here(session, &next)?,
+        };
+        let (now, key) = match copied {
+            Copied::Whole(now, key) => (*now, key),
+            Copied::Gone => return gone(session, mover),
+            Copied::Stopped => {
+                session.unlock_all();
+                std::thread::sleep(Duration::from_millis(100));
+                routed = false;
+                continue;
+            }
+        };
+        let left = pvmove::runs(&now.vg, key);
+        let last = !left.iter().any(|r| !r.moved && r.segment != number);
+        // What is active must know that the segment is moved before its old place is given up.
+        if last && !live.moves(&now.vg, key) {
+            return end(session, live, (&now, key), pvmove::finish);
         }
         commit(session, &now, pvmove::segment_moved(&now.vg, key, number))?;
         session.unlock_all();
     }
+}
+
+/// How copying a segment has ended. The VG is locked.
+enum Copied {
+    /// All of it is at the new place: the VG now, and the mover in it.
+    Whole(Box<VgRead>, LvKey),
+    /// Somebody else has finished the move, or given it up.
+    Gone,
+    /// The LVs were deactivated while the daemon copied: to be begun again.
+    Stopped,
+}
+
+/// The segment whose turn it is.
+struct Next<'a> {
+    mover: &'a Mover,
+    read: &'a VgRead,
+    key: LvKey,
+    part: &'a [Run],
+    interval: Option<Duration>,
+}
+
+impl Next<'_> {
+    /// The VG, locked again, and the mover in it, if it is still there and has the segment to be
+    /// moved still: what was copied counts only for the places that it was copied between.
+    fn again(&self, session: &mut Session) -> Result<Copied> {
+        let (now, Some(key)) = self.mover.read(session)? else {
+            return Ok(Copied::Gone);
+        };
+        let runs = pvmove::runs(&now.vg, key);
+        match runs.iter().any(|r| self.part.first() == Some(r)) {
+            true => Ok(Copied::Whole(Box::new(now), key)),
+            false => Err(changed(self.mover)),
+        }
+    }
+}
+
+/// Copies a segment in this process. The VG is locked afterwards.
+fn copy_here(session: &mut Session, next: &Next<'_>) -> Result<Copied> {
+    let mut task = copy::Task::prepare(session, next.read, next.part)?;
+    session.unlock_all();
+    let runs = pvmove::runs(&next.read.vg, next.key);
+    let vg = &next.read.vg;
+    copy_segment(session, next.mover, &mut task, (&runs, vg), next.interval)?;
+    let now = next.again(session);
+    // From here on nobody can open them without the VG's lock.
+    drop(task);
+    now
 }
 
 fn copy_segment(
@@ -163,9 +222,9 @@ fn copy_segment(
 }
 
 /// Gives a move up: segments that were copied stay where they are now, the others where they were.
-pub fn abort(session: &mut Session, mover: &Mover) -> Result<()> {
+pub fn abort(session: &mut Session, live: &mut Live, mover: &Mover) -> Result<()> {
     match mover.read(session)? {
-        (read, Some(key)) => end(session, &read, key, pvmove::abort),
+        (read, Some(key)) => end(session, live, (&read, key), pvmove::abort),
         (_, None) => gone(session, mover),
     }
 }
@@ -173,10 +232,15 @@ pub fn abort(session: &mut Session, mover: &Mover) -> Result<()> {
 /// The last two steps: the LVs lie on PVs again, and the mover goes.
 fn end(
     session: &mut Session,
-    read: &VgRead,
-    key: LvKey,
+    live: &mut Live,
+    (read, key): (&VgRead, LvKey),
     how: fn(&Vg, LvKey) -> std::result::Result<Done, OpError>,
 ) -> Result<()> {
+    live.look_for_movers(&read.vg)?;
+    if live.find(&read.vg, key).is_some() {
+        live.copy(session, read, key, false)?;
+        live.leave(session, read, key)?;
+    }
     let now = commit(session, read, how(&read.vg, key))?;
     commit(session, &now, pvmove::remove(&now.vg, key))?;
     session.unlock_all();

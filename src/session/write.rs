@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ulvm_metadata::convert::{Style, export, export_in};
-use ulvm_metadata::model::{PvKey, Vg};
+use ulvm_metadata::model::{LvKey, PvKey, Vg};
 use ulvm_metadata::ondisk::Area;
+use ulvm_metadata::ops::pvmove::all_above;
 use ulvm_metadata::ops::released::released;
 use ulvm_metadata::ops::vg_settle::mark_split;
 use ulvm_metadata::uuid::LvmUuid;
@@ -160,8 +161,15 @@ impl Session {
         let served = self.served_here(&old.vg);
         for lost in released(&old.vg, new, &pvs) {
             // The daemon that this command speaks to has been told, or has refused.
-            let id = &old.vg.lvs[lost.lv].id.compact();
-            if served.iter().any(|uuid| uuid.starts_with(id)) {
+            let told = |lv: LvKey| {
+                let id = &old.vg.lvs[lv].id.compact();
+                served.iter().any(|uuid| uuid.starts_with(id))
+            };
+            // What a mover or a leg of it loses, those that lie on it have or give up.
+            let above = all_above(&old.vg, lost.lv);
+            let moves = |key: &LvKey| old.vg.lvs[*key].status.pvmove;
+            let mover = moves(&lost.lv) || above.iter().any(moves);
+            if told(lost.lv) || mover && above.into_iter().any(told) {
                 continue;
             }
             let Some(device) = old.pv(lost.pv).device().map(|d| self.device(d)) else {

@@ -12,9 +12,10 @@ use ulvm_metadata::units::Sectors;
 use super::super::tests::Place;
 use super::points::Points;
 use super::scenarios::{World, with_lv};
+use crate::activate::live::Live;
 use crate::disk::tape::{Event, record};
 use crate::inventory::{Inventory, VgRead};
-use crate::pvmove::{Mover, abort, carry_out, tidy};
+use crate::pvmove::{Mover, abort as give_up, carry_out, tidy};
 use crate::session::{Allow, RandomIds, Scope, Session};
 
 /// What an LV without movers holds, read past all of ulvm's own ways to read it.
@@ -87,7 +88,11 @@ fn go_on(session: &mut Session, how: fn(&mut Session, &Mover) -> crate::error::R
 }
 
 fn finish(session: &mut Session, mover: &Mover) -> crate::error::Result<()> {
-    carry_out(session, mover, None)
+    carry_out(session, &mut Live::off(), mover, None)
+}
+
+fn abort(session: &mut Session, mover: &Mover) -> crate::error::Result<()> {
+    give_up(session, &mut Live::off(), mover)
 }
 
 /// Two LVs on the first of three PVs, full of different sectors. The second PV, to which they go, has
@@ -129,8 +134,8 @@ fn judge(world: &World, before: &[(String, Vec<u8>)], next: Option<bool>) -> Res
     if contents(&inventory) != before {
         return Err("data are lost".into());
     }
-    if let Some(give_up) = next {
-        go_on(&mut world.session(0), if give_up { abort } else { finish });
+    if let Some(giving) = next {
+        go_on(&mut world.session(0), if giving { abort } else { finish });
         let inventory = world.look(0);
         let vg = &inventory.vgs[0].vg;
         if !movers(vg).is_empty() || !leftovers(vg).is_empty() || vg.lvs.len() != before.len() {
@@ -259,6 +264,7 @@ fn a_move_begun_by_lvm2_is_finished_or_given_up() {
         } else {
             carry_out(
                 &mut session,
+                &mut Live::off(),
                 &mover,
                 Some(std::time::Duration::from_secs(60)),
             )

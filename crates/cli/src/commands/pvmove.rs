@@ -1,5 +1,7 @@
 //! pvmove
 
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ulvm::activate::live::Live;
@@ -47,7 +49,9 @@ pub fn run(ctx: &Context, args: &Args) -> Result<()> {
         return Err(Error::usage(text));
     }
     let how = How { abort, interval };
+    let away = args.has(Opt::Background) && !abort && !ctx.settings().test;
     match operands {
+        [] if away => in_background(args, None),
         [] => every_one(ctx, how),
         [from, ..] if abort => {
             let mut session = ctx.session()?;
@@ -66,7 +70,7 @@ struct How {
     interval: Option<Duration>,
 }
 
-/// `--interval`, or what is configured. In the background nothing is told.
+/// `--interval`, or what is configured.
 fn interval(ctx: &Context, args: &Args) -> Result<Option<Duration>> {
     let seconds = match args.text(Opt::Interval) {
         None => u64::try_from(ctx.config().int("activation/polling_interval")).unwrap_or(15),
@@ -78,8 +82,7 @@ fn interval(ctx: &Context, args: &Args) -> Result<Option<Duration>> {
                 .map_err(|_| invalid(Opt::Interval, text, None))?
         }
     };
-    let told = (!args.has(Opt::Background)).then(|| Duration::from_secs(seconds.max(1)));
-    Ok(told)
+    Ok(Some(Duration::from_secs(seconds.max(1))))
 }
 
 /// The PV that is to be emptied.
@@ -120,9 +123,8 @@ impl Source {
         let found = key_of(&read, self.device).and_then(|pv| ops::mover_of(&read.vg, pv));
         match found {
             Some(key) => {
-                let live = live(ctx, false)?;
-                refuse_active(&live, &read.vg, key)?;
-                pvmove::abort(session, &Mover::of(session, &read, key))
+                let mover = Mover::of(session, &read, key);
+                pvmove::abort(session, &mut live(ctx, false)?, &mover)
             }
             None => {
                 session.ui().print(format!(
@@ -157,6 +159,7 @@ fn key_of(read: &VgRead, device: DevKey) -> Option<PvKey> {
 
 /// Goes on with a PV's move, or begins one.
 fn one(ctx: &Context, args: &Args, (from, to): (&str, &[String]), how: How) -> Result<()> {
+    let away = args.has(Opt::Background) && !ctx.settings().test;
     let mut session = ctx.session()?;
     // Whatever is wrong with the first operand is said to be wrong usage.
     let source = Source::find(&mut session, from).map_err(as_usage)?;
@@ -177,7 +180,10 @@ fn one(ctx: &Context, args: &Args, (from, to): (&str, &[String]), how: How) -> R
         if !to.is_empty() || lv.is_some() {
             ui.warn("Ignoring remaining command line arguments.");
         }
-        return go_on(ctx, &mut session, &read, key, how);
+        return match away {
+            true => in_background(args, Some(&source.name)),
+            false => go_on(ctx, &mut session, &read, key, how),
+        };
     }
     let named = pv_args(&session, &read, to)?;
     let from = PvArg {
@@ -204,7 +210,6 @@ fn one(ctx: &Context, args: &Args, (from, to): (&str, &[String]), how: How) -> R
         &mut RandomIds,
     );
     let begun = done(&session, outcome)?;
-    refuse_active(&live(ctx, false)?, &begun.vg, begun.value)?;
     for user in ops::users(&begun.vg, begun.value) {
         let extents = moving(&begun.vg, user, begun.value);
         session.ui().say(&Notice::verbose(format!(
@@ -212,11 +217,42 @@ fn one(ctx: &Context, args: &Args, (from, to): (&str, &[String]), how: How) -> R
             full_name(&begun.vg, user)
         )));
     }
+    refuse_active(&live(ctx, false)?, &begun.vg, begun.value)?;
     let now = session.commit(&read, begun.vg)?;
     if ctx.settings().test {
         return Ok(());
     }
+    if away {
+        session.unlock_all();
+        return in_background(args, Some(&source.name));
+    }
     go_on(ctx, &mut session, &now, begun.value, how)
+}
+
+/// Options that another process needs to see the same devices in the same way.
+const HANDED_ON: &[Opt] = &[
+    Opt::CommandProfile,
+    Opt::Config,
+    Opt::Devices,
+    Opt::DevicesFile,
+    Opt::Interval,
+];
+
+/// Lets a process of its own go on with the move of a PV, or with all.
+fn in_background(args: &Args, pv: Option<&str>) -> Result<()> {
+    let failed = |e| Error::io("Cannot go on in the background", e);
+    let mut command = Command::new(std::env::current_exe().map_err(failed)?);
+    command.arg("pvmove");
+    for opt in HANDED_ON.iter().filter(|opt| args.has(**opt)) {
+        for text in args.texts(*opt) {
+            command.arg(format!("--{}={text}", opt.spec().long));
+        }
+    }
+    command.args(pv);
+    // What it meets is told by the next command, and by `lvs`.
+    let null = (Stdio::null(), Stdio::null(), Stdio::null());
+    command.stdin(null.0).stdout(null.1).stderr(null.2);
+    command.process_group(0).spawn().map(drop).map_err(failed)
 }
 
 /// Extents of an LV that lie on a mover.
@@ -240,8 +276,10 @@ fn cannot_process(ctx: &Context, e: Error, source: &Source) -> Error {
     for line in e.lines() {
         ctx.ui().error(line);
     }
-    ctx.ui()
-        .error(format!("Cannot process volume group {}", source.vg));
+    let text = format!("Cannot process volume group {}", source.vg);
+    if !e.lines().contains(&text) {
+        ctx.ui().error(text);
+    }
     let text = format!("Failed to find physical volume \"{}\".", source.name);
     usage("pvmove", text)
 }
@@ -263,11 +301,14 @@ fn go_on(ctx: &Context, session: &mut Session, read: &VgRead, key: LvKey, how: H
         return Ok(());
     }
     let mover = Mover::of(session, read, key);
-    refuse_active(&live(ctx, false)?, &read.vg, key)?;
+    let mut live = live(ctx, false)?;
     session.unlock_all();
     match how.abort {
-        true => pvmove::abort(session, &mover),
-        false => pvmove::carry_out(session, &mover, how.interval),
+        true => pvmove::abort(session, &mut live, &mover),
+        false => {
+            refuse_active(&live, &read.vg, key)?;
+            pvmove::carry_out(session, &mut live, &mover, how.interval)
+        }
     }
 }
 
@@ -315,26 +356,13 @@ fn every_one_of(ctx: &Context, session: &mut Session, name: &str, how: How) -> R
     worst.finish()
 }
 
-/// LVs that the daemon serves cannot follow yet.
+/// The daemon copies under LVs that are active as soon as it runs mirrors under volumes.
 fn refuse_active(live: &Live, vg: &Vg, mover: LvKey) -> Result<()> {
-    let mut above = vec![mover];
-    let mut at = 0;
-    while let Some(key) = above.get(at).copied() {
-        at += 1;
-        let users = ops::users(vg, key);
-        above.extend(
-            users
-                .into_iter()
-                .filter(|u| !above.contains(u))
-                .collect::<Vec<_>>(),
-        );
-    }
-    let active = above.iter().find(|key| live.find(vg, **key).is_some());
-    match active {
-        None => Ok(()),
-        Some(key) => Err(Error::refused(format!(
-            "Logical volume {} is active; ulvm moves logical volumes that are not. Deactivate it first.",
-            full_name(vg, *key)
-        ))),
+    match live.moves(vg, mover) {
+        false => Ok(()),
+        true => Err(Error::refused(
+            "Logical volumes that are to be moved are active; ulvm moves those that are not.",
+        )
+        .and("Deactivate them first: lvchange -an")),
     }
 }

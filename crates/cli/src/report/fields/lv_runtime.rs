@@ -2,6 +2,7 @@
 
 use ulvm::activate::sync::SyncStatus;
 use ulvm_metadata::model::{Area, SegmentKind};
+use ulvm_metadata::ops::pvmove;
 
 use super::{Field, Group, group};
 use crate::report::row::Row;
@@ -187,7 +188,31 @@ fn health<'a>(r: &Row<'a>) -> Value<'a> {
 }
 
 fn copied<'a>(r: &Row<'a>) -> Value<'a> {
+    if let Some(moved) = moved(r) {
+        return Value::Percent(moved);
+    }
     sync(r).map_or(Value::Blank, |sync| Value::Percent(sync.hundredths()))
+}
+
+/// How much a pvmove at work has moved, in hundredths of a percent: segments that are, and what the one
+/// that is copied has in sync.
+fn moved(r: &Row<'_>) -> Option<i64> {
+    let (view, key) = r.view()?;
+    let lv = view.vg().lvs.get(key).filter(|lv| lv.status.pvmove)?;
+    let device = r.device()?;
+    let extent = view.vg().extent_size.0;
+    let sectors = |extents: u64| u128::from(extents) * u128::from(extent);
+    let runs = pvmove::runs(view.vg(), key);
+    let whole = runs.iter().filter(|run| run.moved);
+    let mut done = sectors(whole.map(|run| run.len.get()).sum());
+    for line in device.target_status.lines() {
+        let len: Option<u128> = line.split(' ').nth(1).and_then(|word| word.parse().ok());
+        if let (Some(len), Some(sync)) = (len, SyncStatus::parse(line)) {
+            done += len * u128::from(sync.done.min(sync.total)) / u128::from(sync.total.max(1));
+        }
+    }
+    let total = sectors(lv.extents().get()).max(1);
+    i64::try_from(done.min(total) * 10_000 / total).ok()
 }
 
 /// Raid: sectors that the last check found to differ.

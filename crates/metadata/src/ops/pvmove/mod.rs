@@ -59,8 +59,13 @@ fn is_image(vg: &Vg, lv: LvKey, part: LvKey) -> bool {
 /// The VG as it would be without its movers: LVs lie where their data are now. Keys stay what they
 /// are. This is what an LV is read from, and written to, while nobody copies.
 pub fn settled(vg: &Vg) -> Cow<'_, Vg> {
+    settled_but(vg, &|_| false)
+}
+
+/// The same, with the movers that are to be kept.
+pub fn settled_but<'v>(vg: &'v Vg, keep: &dyn Fn(LvKey) -> bool) -> Cow<'v, Vg> {
     let mut out = Cow::Borrowed(vg);
-    for mover in movers(vg) {
+    for mover in movers(vg).into_iter().filter(|key| !keep(*key)) {
         // One that is not as pvmove makes it stays, and is not run either.
         if let Ok(done) = abort(&out, mover) {
             out = Cow::Owned(done.vg);
@@ -87,6 +92,21 @@ pub fn users(vg: &Vg, mover: LvKey) -> Vec<LvKey> {
     let keys = vg.lvs.keys();
     keys.filter(|key| parts(vg, *key).contains(&mover))
         .collect()
+}
+
+/// LVs that lie on a mover, themselves or with a part, in no order.
+pub fn all_above(vg: &Vg, mover: LvKey) -> Vec<LvKey> {
+    let mut out = users(vg, mover);
+    let mut at = 0;
+    while let Some(key) = out.get(at).copied() {
+        at += 1;
+        for next in users(vg, key) {
+            if !out.contains(&next) {
+                out.push(next);
+            }
+        }
+    }
+    out
 }
 
 /// What a mover copies, in order. Segments that are no mirrors with two legs have nothing in it.
@@ -120,6 +140,26 @@ pub fn runs(vg: &Vg, mover: LvKey) -> Vec<Run> {
                 moved,
             });
             at = at.saturating_add(len);
+        }
+    }
+    out
+}
+
+/// Extents on PVs that an LV may use: its own, and where it lies on a mover, those of all that moves,
+/// old places and new ones.
+pub fn own_extents(vg: &Vg, lv: LvKey) -> Vec<((PvKey, Extents), Extents)> {
+    let mut out = Vec::new();
+    let mut on: Vec<LvKey> = vec![lv];
+    for (area, len) in vg.lvs[lv].segments.iter().flat_map(|s| s.areas()) {
+        match area {
+            Area::Pv { pv, extent } => out.push(((pv, extent), len)),
+            Area::Lv { lv, .. } if !on.contains(&lv) => on.push(lv),
+            Area::Lv { .. } => {}
+        }
+    }
+    for mover in on.into_iter().filter(|key| vg.lvs[*key].status.pvmove) {
+        for run in runs(vg, mover) {
+            out.extend([(run.from, run.len), (run.to, run.len)]);
         }
     }
     out

@@ -2,6 +2,7 @@
 //! for the right range only, the log says where, and everything else goes on. (NBD clients:
 //! `crates/engine/tests/devices`; ublk devices: `tests/guest`.)
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -78,13 +79,14 @@ impl Site {
     }
 
     /// Nothing else was hurt, and all of it can go.
-    fn end(self) -> Outcome {
+    fn end(self) -> Result<Host, String> {
         self.beside.goes_on()?;
         self.beside.end()?;
         let wrong = |e: &Value| e["class"] == "error" && e["device"] != "faulty-both";
         let all = events::events(&self.host)?;
         ensure!(!all.iter().any(wrong), "{}", Value::from(all));
-        self.host.ok("vgchange -an faulty").map(drop)
+        self.host.ok("vgchange -an faulty")?;
+        Ok(self.host)
     }
 }
 
@@ -275,14 +277,30 @@ fn cut_short(export: &str) -> Outcome {
     file.set_len(64 * MIB).map_err(|e| e.to_string())?;
     disk.reads(12 * MIB, &[0; 65536])?;
     drop(disk);
-    site.end()
+    let host = site.end()?;
+    // A command that reads by itself: it fails while the error is there, and leaves nothing behind.
+    let line = "read faulty/both --offset 7m --length 2m";
+    file.set_len(DATA + cut).map_err(|e| e.to_string())?;
+    let failed = host.run(line)?;
+    ensure!(
+        failed.code == 5 && failed.err().contains(&image),
+        "{}: {}",
+        failed.code,
+        failed.err()
+    );
+    file.set_len(64 * MIB).map_err(|e| e.to_string())?;
+    let seen = host.ok(line)?.stdout;
+    let wanted = [&data[7 * MIB as usize..cut as usize], &[0; MIB as usize]].concat();
+    ensure!(seen == wanted, "after the error has passed: other data");
+    Ok(())
 }
 
 /// How long each request to the slow device takes.
 const SLOW: Duration = Duration::from_millis(1500);
-/// Requests that wait for it at a time.
-const WAITING: u64 = 48;
+/// Requests to each of two volumes that wait for it at a time: more than a loop device has at work.
+const WAITING: u64 = 140;
 
+/// Two volumes with as many requests under way as they can have, all of them waiting.
 fn slow(export: &str) -> Outcome {
     let mut host = host()?;
     let image = host.add("slow", 64 * MIB)?;
@@ -291,44 +309,61 @@ fn slow(export: &str) -> Outcome {
     let file = file.map_err(|e| e.to_string())?;
     let device = Slow::new(Path::new(&image), SLOW)?;
     let site = Site::new(host, export, device.node())?;
-    std::os::unix::fs::FileExt::write_all_at(&file, &data, DATA).map_err(|e| e.to_string())?;
+    let bad = device.node();
+    site.host.ok(&format!(
+        "lvcreate -an -Zn -Wn -n second -L 8M faulty {bad}"
+    ))?;
+    site.host
+        .ok(&format!("lvchange -ay --export {export} faulty/second"))?;
+    // `both` has the first 16 MiB of the device.
+    for at in [DATA, DATA + 16 * MIB] {
+        file.write_all_at(&data, at).map_err(|e| e.to_string())?;
+    }
     device.slow(true)?;
     let began = Instant::now();
-    let longest = std::thread::scope(|scope| -> Result<Duration, String> {
-        let reads = (0..WAITING).map(|n| {
-            let (site, data) = (&site, &data);
-            scope.spawn(move || {
-                let at = n * 4096;
-                let disk = Disk::open(&site.both)?;
-                disk.reads(at, &data[at as usize..at as usize + 4096])?;
-                Ok(began.elapsed())
-            })
+    let second = site.host.node("faulty/second")?;
+    std::thread::scope(|scope| -> Outcome {
+        let reads = (0..2 * WAITING).map(|n| {
+            let (node, data) = ([&site.both, &second][n as usize % 2], &data);
+            let small = std::thread::Builder::new().stack_size(128 << 10);
+            let read = move || -> Outcome {
+                let at = n / 2 * 4096;
+                Disk::open(node)?.reads(at, &data[at as usize..at as usize + 4096])
+            };
+            small.spawn_scoped(scope, read).map_err(|e| e.to_string())
         });
-        let reads: Vec<_> = reads.collect();
-        // The volume's other half, and another volume, while all of them wait.
-        let disk = Disk::open(&site.both)?;
+        let reads: Vec<_> = reads.collect::<Result<_, _>>()?;
         device.caught()?;
-        for n in 0..20 {
-            disk.writes(16 * MIB + n * 4096, &data[..4096])?;
-            disk.reads(16 * MIB + n * 4096, &data[..4096])?;
+        // Time for all of them to be on their way.
+        std::thread::sleep(SLOW / 5);
+        // The volume's other half, and another volume, while all of them wait.
+        let disk = Disk::open(&site.both);
+        if export == "fuse" {
+            // A loop device with as many requests as it can have takes no more.
+            let disk = disk?;
+            for n in 0..20 {
+                disk.writes(16 * MIB + n * 4096, &data[..4096])?;
+                disk.reads(16 * MIB + n * 4096, &data[..4096])?;
+            }
         }
         site.beside.goes_on()?;
         ensure!(
-            reads.iter().all(|r| !r.is_finished()),
+            began.elapsed() >= SLOW || reads.iter().all(|r| !r.is_finished()),
             "a read of the slow device was faster than it"
         );
-        let ends = reads.into_iter().map(|r| r.join());
-        let ends = ends.map(|r| r.map_err(|_| "a reader panicked".to_owned())?);
-        let ends = ends.collect::<Result<Vec<Duration>, String>>()?;
-        ends.into_iter().max().ok_or("no reads".into())
+        ensure!(
+            reads.iter().any(|r| !r.is_finished()),
+            "what is beside it went on only after {:?}",
+            began.elapsed()
+        );
+        for read in reads {
+            read.join().map_err(|_| "a reader panicked")??;
+        }
+        Ok(())
     })?;
+    ensure!(began.elapsed() >= SLOW, "it was not slow");
     device.slow(false)?;
-    // They wait side by side, not for each other.
-    ensure!(
-        longest >= SLOW && longest < 8 * SLOW,
-        "{WAITING} reads of a device that takes {SLOW:?} took {longest:?}"
-    );
-    site.end()
+    site.end().map(drop)
 }
 
 /// Reads and writes on the bad half until told to stop. They may fail, but only as a device that
@@ -410,5 +445,5 @@ fn device_goes(export: &str) -> Outcome {
         faults
     })?;
     drop(disk);
-    site.end()
+    site.end().map(drop)
 }

@@ -31,7 +31,7 @@ fn ulvm() -> &'static Path {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new(73);
+    let mut suite = Suite::new(74);
     daemon::cases(&mut suite);
     volumes::cases(&mut suite);
     changes::cases(&mut suite);

@@ -5,10 +5,12 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use ulvm_test_support::loopdev::{self, LoopDevice};
 use ulvm_test_support::needs::Need;
 use ulvm_test_support::suite::{Outcome, Suite};
 use ulvm_test_support::{content, ensure, process};
 
+use crate::disk::Disk;
 use crate::host::{FUSE, Host, LOOP};
 
 pub fn cases(suite: &mut Suite) {
@@ -20,6 +22,7 @@ pub fn cases(suite: &mut Suite) {
     suite.case("activation::volumes::guards", &FUSE, guards);
     suite.case("activation::volumes::grows_while_open", &LOOP, grows);
     suite.case("activation::volumes::dmsetup", &FUSE, dmsetup);
+    suite.case("activation::volumes::durable_writes", &LOOP, durable);
     let mut mkfs = LOOP.to_vec();
     mkfs.extend([Need::Program("mkfs.ext4"), Need::Program("fsck.ext4")]);
     suite.case("activation::volumes::file_system", &mkfs, file_system);
@@ -307,6 +310,54 @@ fn dmsetup() -> Outcome {
         host.ok("dmsetup ls")?.out() == "No devices found\n",
         "still listed"
     );
+    Ok(())
+}
+
+/// Flushes that a loop device has had.
+fn flushes(device: &LoopDevice) -> Result<u64, String> {
+    let name = crate::disk::name(device.node());
+    let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat"));
+    let stat = stat.map_err(|e| e.to_string())?;
+    let word = stat.split_whitespace().nth(15).unwrap_or_default();
+    word.parse().map_err(|e| format!("{stat}: {e}"))
+}
+
+/// A write through a file that was opened with O_DSYNC or O_SYNC is on the disk when it is
+/// answered, one through another file after a flush.
+fn durable() -> Outcome {
+    const O_DSYNC: i32 = 0o10000;
+    const O_SYNC: i32 = 0o4_010_000;
+    let host = Host::new()?;
+    let dir = loopdev::scratch()?;
+    let device = LoopDevice::attach(&dir.path().join("pv"), 64 << 20, 512)?;
+    let node = device.node().display().to_string();
+    let host = host.through(device.node());
+    host.ok(&format!("vgcreate sync {node}"))?;
+    host.ok("lvcreate -an -Zn -Wn -n lv -L 16M sync")?;
+    for export in ["fuse", "loop"] {
+        host.ok(&format!("lvchange -ay --export {export} sync/lv"))?;
+        let file = host.node("sync/lv")?;
+        for (flags, durable) in [(0, false), (O_DSYNC, true), (O_SYNC, true)] {
+            let disk = Disk::open_with(&file, flags)?;
+            for n in 0..3 {
+                let before = flushes(&device)?;
+                disk.writes(n << 16, &[n as u8; 4096])?;
+                let after = flushes(&device)?;
+                ensure!(
+                    (after > before) == durable,
+                    "{export}, flags {flags:o}: {before} flushes, then {after}"
+                );
+            }
+            let before = flushes(&device)?;
+            disk.writes(1 << 20, &[7; 4096])?;
+            disk.file().sync_all().map_err(|e| e.to_string())?;
+            ensure!(
+                flushes(&device)? > before,
+                "{export}, flags {flags:o}: fsync"
+            );
+        }
+        host.ok("lvchange -an sync/lv")?;
+    }
     Ok(())
 }
 

@@ -112,6 +112,8 @@ pub(crate) trait Driver {
     /// Adds what has happened; waits for something if there is nothing, at most `wait` (for ever
     /// if none). A zero wait only looks.
     fn collect(&mut self, wait: Option<Duration>, happened: &mut Vec<Happened>);
+    /// The next wait is likely to be a short one.
+    fn look_out(&mut self) {}
     /// Places, and threads for what waits in one ([`Room`]).
     fn room(&self) -> (usize, usize);
     /// Name, for reports.

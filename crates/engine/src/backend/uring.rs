@@ -68,6 +68,10 @@ impl Driver for Uring {
         }
     }
 
+    fn look_out(&mut self) {
+        self.ring.look_out();
+    }
+
     fn room(&self) -> (usize, usize) {
         // The kernel makes as many workers for what is bounded.
         let depth = self.ring.depth();

@@ -307,6 +307,10 @@ impl Core {
         self.fire_timers();
         self.begin_tasks();
         self.deliver();
+        if !self.ready.is_empty() {
+            // What was done at once is answered before the kernel is asked for more.
+            self.deliver();
+        }
         self.go_on();
         self.mirror_work();
         self.drain_backlog();

@@ -104,6 +104,12 @@ impl Cx<'_> {
         self.core.command(self.task, command, token)
     }
 
+    /// The next event of this task is likely to come at once: the queue may look out for it for a
+    /// moment before it sleeps. Worth it for who has one request at a time.
+    pub fn look_out(&mut self) {
+        self.core.driver.look_out();
+    }
+
     /// [`Event::Timer`] with this number after a time.
     pub fn timer(&mut self, after: Duration, number: u64) {
         self.core.timer(self.task, after, number);

@@ -7,4 +7,5 @@ pub(crate) mod mem;
 pub(crate) mod ofd;
 pub(crate) mod pin;
 pub(crate) mod ring;
+mod spin;
 pub(crate) mod ublk;

@@ -14,6 +14,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::spin::Spin;
 use super::ublk::{DeviceCmd, Loan};
 use crate::backend::driver::{FileOp, FileOpKind, Happened, Interest, Readiness};
 use crate::buf::Buf;
@@ -63,6 +64,7 @@ pub(crate) struct Ring {
     until_taken: Vec<(u64, Buf)>,
     files: usize,
     depth: usize,
+    spin: Spin,
 }
 
 impl Ring {
@@ -96,6 +98,7 @@ impl Ring {
             until_taken: Vec::new(),
             files: 0,
             depth: depth as usize,
+            spin: Spin::new(),
         })
     }
 
@@ -281,13 +284,17 @@ impl Ring {
                 }
             }
             Some(wait) => {
+                let began = self.before_wait(wait);
                 let time = types::Timespec::from(wait);
                 let args = types::SubmitArgs::new().timespec(&time);
                 // The time being over, a signal, or a full queue: what is there is looked at.
                 let _ = self.ring.submitter().submit_with_args(1, &args);
+                self.spin.waited(began.elapsed());
             }
             None => {
+                let began = self.before_wait(Duration::MAX);
                 let _ = self.enter(1);
+                self.spin.waited(began.elapsed());
             }
         }
         if !self.until_taken.is_empty() && self.ring.submission().is_empty() {
@@ -296,6 +303,29 @@ impl Ring {
             out.extend(taken.map(|(tag, mem)| Happened::Taken { tag, mem }));
         }
         self.reap(out)
+    }
+
+    /// The next wait is likely to be a short one.
+    pub(crate) fn look_out(&mut self) {
+        self.spin.expect();
+    }
+
+    /// Before it waits for the kernel: hands new operations over and looks out for an end for a
+    /// while, if that is worth it. Gives when that began.
+    fn before_wait(&mut self, wait: Duration) -> Instant {
+        let began = Instant::now();
+        if let Some(mut turn) = self.spin.begin(began) {
+            // What was not taken now is offered again with the next call.
+            let _ = self.ring.submit();
+            while self.ring.completion().is_empty()
+                && !self.ring.submission().taskrun()
+                && turn.goes_on(wait)
+            {
+                // Whoever else wants this CPU has it first.
+                std::thread::yield_now();
+            }
+        }
+        began
     }
 
     fn reap(&mut self, out: &mut Vec<Happened>) -> bool {

@@ -21,8 +21,9 @@ const O_ACCMODE: u32 = 3;
 
 /// Newest minor version spoken; an older kernel's is taken instead.
 const PROTOCOL_MINOR: u32 = 39;
-/// Most requests that the kernel keeps going at a time.
-const MAX_BACKGROUND: u16 = 256;
+/// Most requests of loop devices, and others that do not wait for each, that the kernel keeps going at a
+/// time. A loop device has up to 128: two whose disk does not answer must not use up all there are.
+const MAX_BACKGROUND: u16 = 1024;
 
 /// Seconds that a name leads to the same node in a folder that does not change.
 const NAME_SECONDS: u64 = 3600;

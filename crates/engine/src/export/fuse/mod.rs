@@ -141,8 +141,11 @@ impl std::fmt::Debug for Prepared {
 impl Prepared {
     /// One server for each descriptor of the connection.
     pub fn new(fds: Vec<OwnedFd>, volumes: &Arc<Volumes>, budget: Budget) -> Option<Self> {
-        let servers = fds.into_iter();
-        let servers = servers.map(|fd| task::Server::new(fd, Arc::clone(volumes), budget));
+        let watchers = Arc::default();
+        let servers = fds.into_iter().map(|fd| {
+            let (volumes, watchers) = (Arc::clone(volumes), Arc::clone(&watchers));
+            task::Server::new(fd, volumes, budget, watchers)
+        });
         servers.collect::<Option<Vec<_>>>().map(Self)
     }
 

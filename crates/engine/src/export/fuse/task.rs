@@ -3,6 +3,8 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -21,6 +23,10 @@ const REPLY_MAX: usize = 64 << 10;
 const COPY_LIMIT: usize = 64 << 10;
 /// Requests taken in one go before others on the queue have their turn.
 const BURST: usize = 64;
+/// How long a server leaves the connection to the others once it was woken for a request that one
+/// of them had already. The kernel wakes all that watch: with few requests, one is enough, and if
+/// that one is held up by a disk the others are there again soon.
+const AWAY: Duration = Duration::from_millis(10);
 
 /// Serves a folder's requests that come through one descriptor.
 pub(super) struct Server {
@@ -37,6 +43,11 @@ pub(super) struct Server {
     stalled: Option<(InHeader, Action)>,
     in_flight: usize,
     watching: bool,
+    /// The watch has told of requests, and none has been taken since.
+    woken: bool,
+    away: bool,
+    /// Servers of the connection that watch it.
+    watchers: Arc<AtomicUsize>,
     stopping: bool,
 }
 
@@ -54,7 +65,12 @@ enum Taken {
 
 impl Server {
     /// None if there is no memory even to begin with.
-    pub(super) fn new(fd: OwnedFd, volumes: Arc<Volumes>, budget: Budget) -> Option<Self> {
+    pub(super) fn new(
+        fd: OwnedFd,
+        volumes: Arc<Volumes>,
+        budget: Budget,
+        watchers: Arc<AtomicUsize>,
+    ) -> Option<Self> {
         let mut memory = Memory::new(budget);
         Some(Self {
             fd: Arc::new(fd),
@@ -66,6 +82,9 @@ impl Server {
             stalled: None,
             in_flight: 0,
             watching: false,
+            woken: false,
+            away: false,
+            watchers,
             stopping: false,
         })
     }
@@ -76,12 +95,16 @@ impl Server {
     }
 
     fn take_requests(&mut self, cx: &mut Cx<'_>) {
+        let mut taken = 0;
         for _ in 0..BURST {
             if self.stalled.is_some() || self.stopping {
                 return;
             }
             match self.take_one(cx) {
-                Taken::One => {}
+                Taken::One => {
+                    self.woken = false;
+                    taken += 1;
+                }
                 Taken::None => break,
                 // A watch would fire at once, again and again.
                 Taken::Starved => return,
@@ -91,17 +114,37 @@ impl Server {
                 }
             }
         }
-        if !self.watching && self.stalled.is_none() {
-            self.watching = cx
-                .watch(
-                    &self.fd,
-                    Interest {
-                        read: true,
-                        write: false,
-                    },
-                )
-                .is_ok();
-            self.stopping |= !self.watching;
+        if self.watching || self.stalled.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.woken) && self.watchers.load(Ordering::Acquire) > 0 {
+            self.away = true;
+            cx.timer(AWAY, 0);
+            return;
+        }
+        if taken == 1 && self.in_flight <= 1 {
+            cx.look_out();
+        }
+        self.watch(cx);
+    }
+
+    fn watch(&mut self, cx: &mut Cx<'_>) {
+        let interest = Interest {
+            read: true,
+            write: false,
+        };
+        // Counted first: who sees the number may rely on somebody who will look.
+        self.watchers.fetch_add(1, Ordering::AcqRel);
+        self.watching = cx.watch(&self.fd, interest).is_ok();
+        if !self.watching {
+            self.watchers.fetch_sub(1, Ordering::AcqRel);
+            self.stopping = true;
+        }
+    }
+
+    fn watched(&mut self) {
+        if std::mem::take(&mut self.watching) {
+            self.watchers.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -257,9 +300,13 @@ impl Task for Server {
     fn event(&mut self, _cx: &mut Cx<'_>, event: Event) {
         match event {
             Event::Done(completion) => self.answer(completion),
-            Event::Ready(..) => self.watching = false,
+            Event::Ready(..) => {
+                self.watched();
+                self.woken = true;
+            }
             Event::Stop => self.stopping = true,
-            Event::Timer(_) | Event::Message(_) | Event::Command(_) => {}
+            Event::Timer(_) => self.away = false,
+            Event::Message(_) | Event::Command(_) => {}
         }
     }
 
@@ -267,10 +314,11 @@ impl Task for Server {
         if let Some((header, action)) = self.stalled.take() {
             self.carry_out(cx, header, action);
         }
-        if !self.watching {
+        if !self.watching && !self.away {
             self.take_requests(cx);
         }
         if self.stopping && self.in_flight == 0 {
+            self.watched();
             cx.exit();
         }
     }

@@ -101,19 +101,46 @@ impl Catalog for View<'_> {
         let export = self.0.get(name).ok_or(Refusal::Unknown)?;
         let device = &export.device;
         let (logical, size) = (device.logical_block(), device.size());
-        // Clients refuse an export whose size is not whole blocks.
-        let told = match size {
-            0 => logical,
-            size => logical.min(1u32.checked_shl(size.trailing_zeros()).unwrap_or(logical)),
-        };
         Ok(ExportInfo {
             description: export.description.clone(),
             size,
             read_only: export.read_only || device.read_only(),
-            // Any byte range is served; on blocks larger than a sector clients do well to know.
-            min_block: if told > 512 { told } else { 1 },
+            min_block: min_block(logical, size),
             preferred_block: logical.max(4096),
             max_block: self.1,
         })
+    }
+}
+
+/// The least block that clients are told of. Any byte range is served; on blocks larger than a sector
+/// they do well to know. Clients refuse an export whose size is not whole blocks.
+fn min_block(logical: u32, size: u64) -> u32 {
+    let told = match size {
+        0 => logical,
+        size => logical.min(1u32.checked_shl(size.trailing_zeros()).unwrap_or(logical)),
+    };
+    if told > 512 { told } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_whole_blocks_of_what_clients_are_told() {
+        for (logical, size, told) in [
+            (512, 1 << 20, 1),
+            (512, 512, 1),
+            (4096, 1 << 20, 4096),
+            (4096, (1 << 20) + 2048, 2048),
+            (4096, (1 << 20) + 1024, 1024),
+            (4096, (1 << 20) + 512, 1),
+            (4096, 3 * 4096, 4096),
+            (4096, 1 << 40, 4096),
+            (4096, 0, 4096),
+        ] {
+            assert_eq!(min_block(logical, size), told, "{size} in {logical}");
+            assert_eq!(size % u64::from(min_block(logical, size)), 0);
+        }
     }
 }

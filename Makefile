@@ -4,7 +4,7 @@
 #   make install                below PREFIX (/usr/local), in DESTDIR if given
 #   make install LVM2_LINKS=yes the commands under LVM2's names too, in place of LVM2
 #   make deb                    Debian packages in target/debian (as any user)
-#   make install BOOT=no        without initramfs-tools' hook and dracut's module
+#   make install BOOT=no        without what activates volumes by itself
 #   make install PROGRAM=FILE   a program that is there already
 #
 # The program is linked statically, so that a worker that is started again needs nothing from a
@@ -43,6 +43,11 @@ endif
 
 UNITS := $(wildcard dist/systemd/*)
 RULES := $(wildcard dist/udev/*.rules)
+ifneq ($(BOOT),yes)
+# These activate and deactivate without being asked.
+UNITS := $(filter-out dist/systemd/ulvm-%,$(UNITS))
+RULES := $(filter-out dist/udev/69-ulvm.rules,$(RULES))
+endif
 LVM2  := $(wildcard dist/lvm2/*.conf)
 DOCS  := README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT $(wildcard docs/*.md)
 

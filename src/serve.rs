@@ -151,7 +151,7 @@ impl Blocks {
         self.added.push(added);
         // A user's devices are no concern of the system's rules, and its run directory may not be there.
         if rustix::process::geteuid().is_root() {
-            self.marks.set(added.id)?;
+            self.marks.set(added.id, &[])?;
         }
         servers.serve(added.place(), device).map_err(told)?;
         let pid = std::process::id();

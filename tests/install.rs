@@ -115,7 +115,18 @@ fn beside_lvm2() -> Outcome {
 
 fn in_place_of_lvm2() -> Outcome {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-    make(dir.path(), &["PREFIX=/usr", "LVM2_LINKS=yes"])?;
+    make(dir.path(), &["PREFIX=/usr", "LVM2_LINKS=yes", "BOOT=no"])?;
+    let by_itself = Command::new("find")
+        .arg(dir.path())
+        .args(["-name", "69-ulvm*", "-o", "-name", "ulvm-*@*", "-o"])
+        .args(["-name", "initramfs-tools", "-o", "-name", "dracut"])
+        .output()
+        .map_err(|e| e.to_string())?;
+    ensure!(
+        by_itself.status.success() && by_itself.stdout.is_empty(),
+        "BOOT=no installs {}",
+        String::from_utf8_lossy(&by_itself.stdout)
+    );
     let sbin = dir.path().join("usr/sbin");
     let man = dir.path().join("usr/share/man/man8");
     for command in commands(&sbin.join("ulvm"))? {

@@ -1,6 +1,7 @@
 //! What the supervisor does for volumes that are shown as ublk devices.
 
 use std::io;
+use std::path::PathBuf;
 
 use ulvm_engine::export::ublk::{Control, Shape};
 
@@ -23,7 +24,7 @@ impl Supervisor {
         let mut error = String::new();
         for _ in 0..TRIES {
             let before = self.hub.health();
-            match self.try_block(&control, &in_flight, number) {
+            match self.try_block(&control, &in_flight, number, &new.links) {
                 Ok(()) => return self.appear_block(number, new),
                 // A new worker cannot go on with what another has begun before the device is there.
                 Err(e) if self.hub.health().restarts != before.restarts => error = e,
@@ -38,6 +39,7 @@ impl Supervisor {
         control: &Control,
         in_flight: &InFlight,
         number: u32,
+        links: &[PathBuf],
     ) -> Result<(), String> {
         let entry = self.entry(number)?;
         // Its permission can be changed later; until it is told here the engine refuses writes.
@@ -47,7 +49,9 @@ impl Supervisor {
         };
         let node = ublk::make(control, self.hub.queues(), shape, self.mark())?;
         self.set_block(number, Some(node.clone()));
-        let started = self.start_block(control, in_flight, number, &entry, &node);
+        let marked = self.marks().set(node.id, links);
+        let started =
+            marked.and_then(|()| self.start_block(control, in_flight, number, &entry, &node));
         if started.is_err() {
             self.set_block(number, None);
             // What does not go now is removed by the next start of a daemon.
@@ -66,7 +70,6 @@ impl Supervisor {
         entry: &Entry,
         node: &UblkNode,
     ) -> Result<(), String> {
-        self.marks().set(node.id)?;
         let order = Order::Ublk(node.order(number));
         self.hub
             .order(&order, &[in_flight.descriptor()], |_, _| ())?;
@@ -149,7 +152,7 @@ impl Supervisor {
         ublk::mark(self.folder.parent().unwrap_or(&self.folder))
     }
 
-    fn marks(&self) -> Marks {
+    pub(super) fn marks(&self) -> Marks {
         Marks::of(self.folder.parent().unwrap_or(&self.folder))
     }
 

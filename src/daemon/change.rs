@@ -81,7 +81,8 @@ impl Supervisor {
         });
         links.iter().try_for_each(|link| {
             nodes::link(link, node).map_err(|e| format!("{}: {e}", link.display()))
-        })
+        })?;
+        self.marks().tell(node, links)
     }
 
     /// Lets a device be written to, or not any more. What was let in before is carried out.
@@ -123,8 +124,7 @@ impl Supervisor {
         for name in names {
             let (_, entry) = self.find(name)?;
             let Some(node) = &entry.node else { continue };
-            let leads = |l: &Path| std::fs::read_link(l).is_ok_and(|to| to == *node);
-            for link in entry.links.iter().filter(|l| !leads(l)) {
+            for link in entry.links.iter().filter(|l| !nodes::leads(l, node)) {
                 nodes::link(link, node).map_err(|e| format!("{}: {e}", link.display()))?;
                 made += 1;
             }

@@ -1,7 +1,9 @@
-//! Files that tell udev's rule (`dist/udev`) which ublk devices are volumes: `marks/ublkbN` in the run
-//! directory.
+//! Files that tell udev's rule (`dist/udev`) which block devices are volumes, and the links to them:
+//! `marks/ublkbN` and `marks/loopN` in the run directory. Only what udev knows of does systemd wait for
+//! (`/dev/VG/LV` in /etc/fstab), so the links are udev's as well as ours.
 //!
-//! What must hold: the file is there before the block device is, and no other device's node finds it.
+//! What must hold: the file of a ublk device is there before its block device is, and no other device's
+//! node finds it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,10 +20,45 @@ impl Marks {
         Self(run_dir.join("marks"))
     }
 
-    /// Marks the block device that the ublk device of this number is going to have.
-    pub fn set(&self, id: u32) -> Result<(), String> {
-        let path = self.path(id);
-        let made = std::fs::create_dir_all(&self.0).and_then(|()| std::fs::write(&path, []));
+    /// Marks the block device that the ublk device of this number is going to have, with the links that
+    /// it is going to have.
+    pub fn set(&self, id: u32, links: &[PathBuf]) -> Result<(), String> {
+        self.write(&self.path(id), links)
+    }
+
+    /// Tells of the links of a block device that is there, and has udev look at it again.
+    pub fn tell(&self, node: &Path, links: &[PathBuf]) -> Result<(), String> {
+        let Some((mark, block)) = self.of_node(node) else {
+            return Ok(());
+        };
+        self.write(&mark, links)?;
+        // Without udev nobody listens.
+        let _ = std::fs::write(block.join("uevent"), "change");
+        Ok(())
+    }
+
+    /// Takes the mark of a block device away that is still there: it is going to be another's.
+    pub fn forget(&self, node: &Path) {
+        if let Some((mark, _)) = self.of_node(node) {
+            let _ = std::fs::remove_file(mark);
+        }
+    }
+
+    /// The mark of a block device, and what the kernel shows of it.
+    fn of_node(&self, node: &Path) -> Option<(PathBuf, PathBuf)> {
+        let name = node.file_name()?;
+        let block = Path::new("/sys/class/block").join(name);
+        block.exists().then(|| (self.0.join(name), block))
+    }
+
+    /// Variables for the rule: only links in /dev are udev's business.
+    fn write(&self, path: &Path, links: &[PathBuf]) -> Result<(), String> {
+        let names = links
+            .iter()
+            .filter_map(|link| link.strip_prefix("/dev").ok());
+        let names: Vec<_> = names.filter_map(Path::to_str).collect();
+        let text = format!("ULVM_LINKS=\"{}\"\n", names.join(" "));
+        let made = std::fs::create_dir_all(&self.0).and_then(|()| std::fs::write(path, text));
         made.map_err(|e| format!("{}: {e}", path.display()))
     }
 
@@ -66,8 +103,15 @@ mod tests {
         let marks = Marks::of(dir.path());
         marks.clear(3).expect("none is there");
         // Numbers that no kernel gives.
-        marks.set(4_000_000_003).expect("set");
-        marks.set(4_000_000_004).expect("set");
+        marks
+            .set(
+                4_000_000_003,
+                &["/dev/vg/lv".into(), "/run/dev/vg/lv".into()],
+            )
+            .expect("set");
+        let text = std::fs::read_to_string(marks.path(4_000_000_003)).expect("text");
+        assert_eq!(text, "ULVM_LINKS=\"vg/lv\"\n");
+        marks.set(4_000_000_004, &[]).expect("set");
         let there = |id: u32| dir.path().join(format!("marks/ublkb{id}")).exists();
         marks.clear(4_000_000_003).expect("cleared");
         assert!(!there(4_000_000_003) && there(4_000_000_004));

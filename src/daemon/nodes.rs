@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
@@ -180,28 +180,66 @@ pub fn detach_dead(folder: &Path) {
     }
 }
 
-/// Makes a link. One that is there already is replaced only if it is a link.
+/// Does a link lead to `node`? udev makes its links relative, ours are not.
+pub fn leads(link: &Path, node: &Path) -> bool {
+    let Ok(to) = std::fs::read_link(link) else {
+        return false;
+    };
+    let mut full = link.parent().unwrap_or(Path::new("/")).to_owned();
+    for part in to.components() {
+        match part {
+            Component::ParentDir => {
+                full.pop();
+            }
+            Component::CurDir => {}
+            part => full.push(part),
+        }
+    }
+    full == node
+}
+
+/// Makes a link. One that is there already is replaced only if it is a link. udev may make the same
+/// link at the same time.
 pub fn link(path: &Path, node: &Path) -> io::Result<()> {
+    const TRIES: usize = 8;
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_symlink() => std::fs::remove_file(path)?,
-        Ok(_) => {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "something that is no link has this name",
-            ));
+    let mut made = Ok(());
+    for _ in 0..TRIES {
+        if leads(path, node) {
+            return Ok(());
         }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
+        match std::fs::symlink_metadata(path) {
+            Ok(meta) if meta.file_type().is_symlink() => match std::fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            },
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "something that is no link has this name",
+                ));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        made = symlink(node, path);
+        match &made {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            // udev removes a folder in the moment in which its last link goes.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            }
+            _ => return made,
+        }
     }
-    symlink(node, path)
+    made
 }
 
 /// Removes a link if it leads to `node`, and its folder if that is empty now.
 pub fn unlink(path: &Path, node: &Path) {
-    if std::fs::read_link(path).is_ok_and(|to| to == node) {
+    if leads(path, node) {
         let _ = std::fs::remove_file(path);
         let parent = path.parent();
         if let Some(parent) = parent.filter(|p| p.file_name().is_some_and(|n| n != "mapper")) {
@@ -274,4 +312,27 @@ fn file_number(fd: &Path) -> Option<u64> {
 fn has_holders((major, minor): (u32, u32)) -> bool {
     let holders = std::fs::read_dir(format!("/sys/dev/block/{major}:{minor}/holders"));
     holders.is_ok_and(|mut h| h.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_a_node_whoever_made_them() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (node, other) = (dir.path().join("ublkb7"), dir.path().join("ublkb8"));
+        let path = dir.path().join("vg/lv");
+        link(&path, &node).expect("made");
+        assert!(leads(&path, &node));
+        std::fs::remove_file(&path).expect("removed");
+        symlink("../ublkb7", &path).expect("made as udev does");
+        assert!(leads(&path, &node) && !leads(&path, &other));
+        link(&path, &node).expect("it is there");
+        link(&path, &other).expect("made anew");
+        unlink(&path, &node);
+        assert!(path.is_symlink(), "it leads elsewhere");
+        unlink(&path, &other);
+        assert!(!path.parent().expect("a folder").exists());
+    }
 }

@@ -492,6 +492,9 @@ impl Supervisor {
                 entry.links.push(path.clone());
             });
         }
+        if new.export == Some(Export::Loop) {
+            self.marks().tell(node, &new.links)?;
+        }
         self.keep(number)
     }
 
@@ -606,9 +609,14 @@ impl Supervisor {
             return Err(format!("{name}: used by {above}"));
         }
         if let Some(node) = &entry.loop_node {
-            nodes::detach(node).map_err(|e| match e.kind() {
-                std::io::ErrorKind::ResourceBusy => format!("{name}: in use"),
-                _ => format!("{name}: {}: {e}", node.path.display()),
+            // The node stays, and udev looks at it when it is detached.
+            self.marks().forget(&node.path);
+            nodes::detach(node).map_err(|e| {
+                let _ = self.marks().tell(&node.path, &entry.links);
+                match e.kind() {
+                    std::io::ErrorKind::ResourceBusy => format!("{name}: in use"),
+                    _ => format!("{name}: {}: {e}", node.path.display()),
+                }
             })?;
         }
         self.hide_block(number, name)?;

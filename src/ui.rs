@@ -11,6 +11,8 @@ pub trait Ui {
     fn say(&self, notice: &Notice);
     /// Asks a yes/no question (without `[y/n]`); false when nobody can answer.
     fn ask(&self, question: &str) -> bool;
+    /// Shows what was said now, not when the command ends: for those that take long.
+    fn flush(&self) {}
 }
 
 impl dyn Ui + '_ {
@@ -73,5 +75,8 @@ impl<T: Ui + ?Sized> Ui for std::rc::Rc<T> {
     }
     fn ask(&self, question: &str) -> bool {
         (**self).ask(question)
+    }
+    fn flush(&self) {
+        (**self).flush();
     }
 }

@@ -92,6 +92,7 @@ impl Progress<'_> {
             hundredths % 100
         );
         self.session.ui().print(text);
+        self.session.ui().flush();
     }
 
     fn within(&mut self, hundredths: u64) {

@@ -111,6 +111,10 @@ impl Terminal {
 }
 
 impl Ui for Terminal {
+    fn flush(&self) {
+        Self::flush(self);
+    }
+
     fn say(&self, notice: &Notice) {
         let manner = self.manner.get();
         let text = &notice.text;

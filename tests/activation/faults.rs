@@ -296,7 +296,7 @@ fn cut_short(export: &str) -> Outcome {
 }
 
 /// How long each request to the slow device takes.
-const SLOW: Duration = Duration::from_millis(1500);
+const SLOW: Duration = Duration::from_secs(6);
 /// Requests to each of two volumes that wait for it at a time: more than a loop device has at work.
 const WAITING: u64 = 140;
 
@@ -335,7 +335,7 @@ fn slow(export: &str) -> Outcome {
         let reads: Vec<_> = reads.collect::<Result<_, _>>()?;
         device.caught()?;
         // Time for all of them to be on their way.
-        std::thread::sleep(SLOW / 5);
+        std::thread::sleep(SLOW / 6);
         // The volume's other half, and another volume, while all of them wait.
         let disk = Disk::open(&site.both);
         if export == "fuse" {
@@ -347,22 +347,19 @@ fn slow(export: &str) -> Outcome {
             }
         }
         site.beside.goes_on()?;
+        let late = began.elapsed();
         ensure!(
-            began.elapsed() >= SLOW || reads.iter().all(|r| !r.is_finished()),
-            "a read of the slow device was faster than it"
+            late < SLOW && reads.iter().all(|r| !r.is_finished()),
+            "what is beside it went on only after {late:?}"
         );
-        ensure!(
-            reads.iter().any(|r| !r.is_finished()),
-            "what is beside it went on only after {:?}",
-            began.elapsed()
-        );
+        // Those under way take their time; the rest need not.
+        device.slow(false)?;
         for read in reads {
             read.join().map_err(|_| "a reader panicked")??;
         }
         Ok(())
     })?;
     ensure!(began.elapsed() >= SLOW, "it was not slow");
-    device.slow(false)?;
     site.end().map(drop)
 }
 
